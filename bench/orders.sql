@@ -1,0 +1,9 @@
+-- The source table of the benchmarks: the orders of DESIGN section 1.
+CREATE TABLE orders (
+    id          bigserial PRIMARY KEY,
+    customer_id int,
+    total       numeric(10,2),
+    status      text,
+    created_at  timestamptz DEFAULT now()
+);
+ALTER TABLE orders REPLICA IDENTITY FULL;

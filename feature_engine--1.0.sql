@@ -1,0 +1,339 @@
+-- complain if the script is sourced in psql instead of CREATE EXTENSION
+\echo Use "CREATE EXTENSION feature_engine" to load this file. \quit
+
+-- runtime
+
+CREATE FUNCTION now() RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_now';
+COMMENT ON FUNCTION now() IS
+'T, the instant at which feature views are evaluated: feature_engine.as_of where set, else the test clock where set, else the start of the statement';
+
+CREATE FUNCTION set_clock(at timestamptz) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'fe_set_clock';
+COMMENT ON FUNCTION set_clock(timestamptz) IS
+'for tests: freezes the engine''s clock of this database at an instant, at once and for all sessions; NULL lets it run again';
+REVOKE ALL ON FUNCTION set_clock(timestamptz) FROM PUBLIC;
+
+-- serve
+
+CREATE FUNCTION fdw_handler() RETURNS fdw_handler
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'fe_fdw_handler';
+COMMENT ON FUNCTION fdw_handler() IS 'handler of the foreign data wrapper that serves feature views as relations';
+
+CREATE FOREIGN DATA WRAPPER feature_engine HANDLER fdw_handler NO VALIDATOR;
+COMMENT ON FOREIGN DATA WRAPPER feature_engine IS 'serves feature views from shared memory';
+-- USAGE is given to nobody: only create_feature_view makes foreign tables here
+CREATE SERVER feature_engine FOREIGN DATA WRAPPER feature_engine;
+COMMENT ON SERVER feature_engine IS 'the feature views of this database';
+
+CREATE FUNCTION get_features(view text, key anynonarray) RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_features_one';
+COMMENT ON FUNCTION get_features(text, anynonarray) IS
+'features of one entity at T as jsonb, NULL where there is no such entity; a composite value ROW(...) holds several key columns. Errors: unknown view, wrong key type or count, no SELECT privilege, view not caught up';
+
+CREATE FUNCTION get_features(view text, key text) RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_features_one';
+COMMENT ON FUNCTION get_features(text, text) IS
+'features of one entity at T as jsonb, the key in its text form; NULL where there is no such entity';
+
+CREATE FUNCTION get_features(view text, key1 "any", VARIADIC keys "any") RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_features_keys';
+COMMENT ON FUNCTION get_features(text, "any", VARIADIC "any") IS
+'features of one entity of a view with several key columns, as jsonb; keys in the order of the view''s GROUP BY columns in its output';
+
+CREATE FUNCTION get_features(view text, keys anyarray, OUT key jsonb, OUT features jsonb)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
+AS 'MODULE_PATHNAME', 'fe_get_features_many';
+COMMENT ON FUNCTION get_features(text, anyarray) IS
+'features of many entities at T, a row for each key in input order; features are NULL where there is no such entity';
+
+CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false) RETURNS pg_lsn
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'fe_sync';
+COMMENT ON FUNCTION sync(interval, boolean) IS
+'waits until everything that committed before the call is visible in every feature view (with redis => true: in Redis too) and returns the position in the log; NULL timeout waits for ever. Errors: timeout, a view that has stopped, memory full, standby';
+
+-- aggregate
+
+CREATE FUNCTION first_transfn(internal, anyelement, timestamptz) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_transfn';
+COMMENT ON FUNCTION first_transfn(internal, anyelement, timestamptz) IS 'transition function of first(anyelement, timestamptz)';
+CREATE FUNCTION last_transfn(internal, anyelement, timestamptz) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_transfn';
+COMMENT ON FUNCTION last_transfn(internal, anyelement, timestamptz) IS 'transition function of last(anyelement, timestamptz)';
+CREATE FUNCTION first_last_finalfn(internal, anyelement, timestamptz) RETURNS anyelement
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_last_finalfn';
+COMMENT ON FUNCTION first_last_finalfn(internal, anyelement, timestamptz) IS 'final function of first and last (anyelement, timestamptz)';
+CREATE AGGREGATE first(value anyelement, event_time timestamptz) (
+	SFUNC = first_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first(anyelement, timestamptz) IS
+'value of the row with the least event time; among rows of equal time the least value, a NULL only where there is no other; rows without a time do not count';
+CREATE AGGREGATE last(value anyelement, event_time timestamptz) (
+	SFUNC = last_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last(anyelement, timestamptz) IS
+'value of the row with the greatest event time; among rows of equal time the greatest value, a NULL only where there is no other; rows without a time do not count';
+
+CREATE FUNCTION first_transfn(internal, anyelement, timestamp) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_transfn';
+COMMENT ON FUNCTION first_transfn(internal, anyelement, timestamp) IS 'transition function of first(anyelement, timestamp)';
+CREATE FUNCTION last_transfn(internal, anyelement, timestamp) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_transfn';
+COMMENT ON FUNCTION last_transfn(internal, anyelement, timestamp) IS 'transition function of last(anyelement, timestamp)';
+CREATE FUNCTION first_last_finalfn(internal, anyelement, timestamp) RETURNS anyelement
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_last_finalfn';
+COMMENT ON FUNCTION first_last_finalfn(internal, anyelement, timestamp) IS 'final function of first and last (anyelement, timestamp)';
+CREATE AGGREGATE first(value anyelement, event_time timestamp) (
+	SFUNC = first_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first(anyelement, timestamp) IS
+'value of the row with the least event time; among rows of equal time the least value, a NULL only where there is no other; rows without a time do not count';
+CREATE AGGREGATE last(value anyelement, event_time timestamp) (
+	SFUNC = last_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last(anyelement, timestamp) IS
+'value of the row with the greatest event time; among rows of equal time the greatest value, a NULL only where there is no other; rows without a time do not count';
+
+CREATE FUNCTION first_transfn(internal, anyelement, date) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_transfn';
+COMMENT ON FUNCTION first_transfn(internal, anyelement, date) IS 'transition function of first(anyelement, date)';
+CREATE FUNCTION last_transfn(internal, anyelement, date) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_transfn';
+COMMENT ON FUNCTION last_transfn(internal, anyelement, date) IS 'transition function of last(anyelement, date)';
+CREATE FUNCTION first_last_finalfn(internal, anyelement, date) RETURNS anyelement
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_last_finalfn';
+COMMENT ON FUNCTION first_last_finalfn(internal, anyelement, date) IS 'final function of first and last (anyelement, date)';
+CREATE AGGREGATE first(value anyelement, event_time date) (
+	SFUNC = first_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first(anyelement, date) IS
+'value of the row with the least event time; among rows of equal time the least value, a NULL only where there is no other; rows without a time do not count';
+CREATE AGGREGATE last(value anyelement, event_time date) (
+	SFUNC = last_transfn,
+	STYPE = internal,
+	FINALFUNC = first_last_finalfn,
+	FINALFUNC_EXTRA,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last(anyelement, date) IS
+'value of the row with the greatest event time; among rows of equal time the greatest value, a NULL only where there is no other; rows without a time do not count';
+
+-- definition
+
+GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;
+
+-- Stored definitions: real views, created by the extension's owner and given to
+-- the creating user. Nobody else can create anything here.
+CREATE SCHEMA feature_engine_def;
+COMMENT ON SCHEMA feature_engine_def IS 'definitions of feature views, as views; written by create_feature_view only';
+GRANT USAGE ON SCHEMA feature_engine_def TO PUBLIC;
+
+CREATE SEQUENCE feature_view_id AS integer;
+COMMENT ON SEQUENCE feature_view_id IS 'ids of feature views; never used twice';
+
+CREATE TABLE feature_view_catalog (
+	viewid integer PRIMARY KEY,
+	name text NOT NULL,
+	relation regclass,
+	definition regclass NOT NULL,
+	replaces integer,
+	version integer NOT NULL,
+	generation integer NOT NULL,
+	redis_key text,
+	ttl interval,
+	push_interval interval,
+	time_refresh interval,
+	online text[],
+	append_only boolean NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	altered_at timestamptz,
+	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
+);
+CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHERE replaces IS NULL;
+CREATE UNIQUE INDEX feature_view_catalog_relation ON feature_view_catalog (relation);
+COMMENT ON TABLE feature_view_catalog IS 'feature views of this database; written by the functions of feature_engine only';
+COMMENT ON COLUMN feature_view_catalog.relation IS 'foreign table that users read; NULL while the row is a replacement being built';
+COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view in feature_engine_def';
+COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definition will take the place of';
+COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
+COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
+GRANT SELECT ON feature_view_catalog TO PUBLIC;
+SELECT pg_extension_config_dump('feature_view_catalog', '');
+SELECT pg_extension_config_dump('feature_view_id', '');
+
+CREATE FUNCTION catalog_changed() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'fe_catalog_changed';
+COMMENT ON FUNCTION catalog_changed() IS 'tells the workers and every session that the catalog of feature views has changed';
+REVOKE ALL ON FUNCTION catalog_changed() FROM PUBLIC;
+CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE ON feature_view_catalog
+FOR EACH ROW EXECUTE FUNCTION catalog_changed();
+CREATE TRIGGER catalog_truncated AFTER TRUNCATE ON feature_view_catalog
+FOR EACH STATEMENT EXECUTE FUNCTION catalog_changed();
+
+CREATE FUNCTION catalog_sql_drop() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'fe_catalog_sql_drop';
+COMMENT ON FUNCTION catalog_sql_drop() IS 'drops what is left of a feature view whose relation or stored definition was dropped';
+CREATE EVENT TRIGGER feature_engine_sql_drop ON sql_drop EXECUTE FUNCTION catalog_sql_drop();
+
+CREATE FUNCTION rolling(ts timestamptz, width interval, hop interval DEFAULT NULL, before interval DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_rolling';
+CREATE FUNCTION rolling(ts timestamp, width interval, hop interval DEFAULT NULL, before interval DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_rolling';
+CREATE FUNCTION rolling(ts date, width interval, hop interval DEFAULT NULL, before interval DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_rolling';
+COMMENT ON FUNCTION rolling(timestamptz, interval, interval, interval) IS
+'is ts in the window of that width that ends at T (with before: that ended so long ago)? floor(T - width, hop) <= ts <= T; default hop: at most width/100; hop => ''0'' is exact; NULL ts gives NULL. Errors: months or years, a hop that does not divide the width';
+COMMENT ON FUNCTION rolling(timestamp, interval, interval, interval) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION rolling(date, interval, interval, interval) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION tumbling(ts timestamptz, width interval, origin timestamptz DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumbling';
+CREATE FUNCTION tumbling(ts timestamp, width interval, origin timestamptz DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumbling';
+CREATE FUNCTION tumbling(ts date, width interval, origin timestamptz DEFAULT NULL) RETURNS boolean
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumbling';
+COMMENT ON FUNCTION tumbling(timestamptz, interval, timestamptz) IS
+'is ts in the fixed window that holds T, from its start to T? Windows of that width are aligned to 1970-01-01 UTC, or to origin; NULL ts gives NULL. Errors: months or years';
+COMMENT ON FUNCTION tumbling(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION tumbling(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
+	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
+	append_only boolean DEFAULT false, replace boolean DEFAULT false) RETURNS regclass
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean) IS
+'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one. Errors name what is not supported and where';
+
+CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
+	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
+	append_only boolean DEFAULT false, replace boolean DEFAULT false) RETURNS regclass
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean) IS
+'the same with an existing view as definition; its query is copied';
+
+CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_drop_feature_view';
+COMMENT ON FUNCTION drop_feature_view(text, boolean) IS
+'drops a feature view, its relation and its state; false where there is none and if_exists is given. Errors: not its owner, other objects depend on the relation';
+
+CREATE FUNCTION alter_feature_view(name text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
+	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
+	reset text[] DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_alter_feature_view';
+COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[]) IS
+'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again';
+
+CREATE FUNCTION refresh_feature_view(name text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_refresh_feature_view';
+COMMENT ON FUNCTION refresh_feature_view(text) IS 'throws the state of a feature view away and builds it anew from its table';
+
+CREATE FUNCTION explain_feature_view(query text, OUT item text, OUT value text, OUT note text) RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 20 AS 'MODULE_PATHNAME', 'fe_explain_feature_view';
+COMMENT ON FUNCTION explain_feature_view(text) IS
+'dry run of create_feature_view: windows with their hops, how each aggregate is kept and whether it can be retracted, replica identity of the source, bytes an entity and a pane, why Redis is refreshed. Errors: as create_feature_view';
+CREATE FUNCTION explain_feature_view(definition regclass, OUT item text, OUT value text, OUT note text) RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 20 AS 'MODULE_PATHNAME', 'fe_explain_feature_view_from';
+COMMENT ON FUNCTION explain_feature_view(regclass) IS 'the same for an existing view as definition';
+
+CREATE FUNCTION check_feature_view(name text, sample integer DEFAULT NULL,
+	OUT key jsonb, OUT feature text, OUT streamed text, OUT batch text) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'fe_check_feature_view';
+COMMENT ON FUNCTION check_feature_view(text, integer) IS
+'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for the stream first, as sync() does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value';
+
+-- online
+
+CREATE FUNCTION push_now(view text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'fe_push_now';
+COMMENT ON FUNCTION push_now(text) IS
+'pushes every entity of a feature view to Redis again, then removes keys of no entity; returns at once, sync(redis => true) waits until every entity is there. Errors: unknown view, not its owner, no feature_engine.redis_url, view without online features';
+
+-- observe
+
+CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,
+	OUT late bigint, OUT expired bigint, OUT entities bigint, OUT panes bigint, OUT memory_bytes bigint,
+	OUT dirty bigint, OUT tombstones bigint, OUT null_keys bigint, OUT last_error text,
+	OUT last_error_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
+COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status';
+
+CREATE FUNCTION worker_status(OUT ingest_state text, OUT ingest_pid integer, OUT applied_lsn pg_lsn,
+	OUT lag_bytes bigint, OUT wal_retained_bytes bigint, OUT last_commit timestamptz, OUT transactions bigint,
+	OUT changes bigint, OUT failures integer, OUT last_error text, OUT last_error_at timestamptz,
+	OUT pusher_pid integer, OUT redis_connected boolean, OUT pushes bigint, OUT push_failures bigint,
+	OUT push_field_errors bigint, OUT redis_error text, OUT redis_error_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'fe_worker_status';
+COMMENT ON FUNCTION worker_status() IS
+'the workers of this database: state and position of the ingest worker, WAL held back by the replication slot, connection to Redis; no row where no worker was ever asked for';
+
+CREATE VIEW feature_views AS
+SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
+	(SELECT min(d.refobjid)::regclass FROM pg_catalog.pg_depend d
+	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
+	pg_catalog.pg_get_viewdef(c.definition) AS query,
+	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
+	c.created_at, c.altered_at,
+	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced
+FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
+WHERE c.replaces IS NULL;
+COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';
+GRANT SELECT ON feature_views TO PUBLIC;
+
+CREATE VIEW status AS
+SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
+	w.lag_bytes,
+	CASE WHEN w.lag_bytes = 0 THEN 0
+		 ELSE extract(epoch FROM pg_catalog.clock_timestamp() - w.last_commit) END::float8 AS lag_seconds,
+	w.wal_retained_bytes, coalesce(s.backfill_pct, 0) AS backfill_pct,
+	s.events, s.late, s.expired, s.entities, s.panes, s.memory_bytes,
+	s.dirty, s.tombstones, s.null_keys, w.redis_connected, w.pushes, w.push_failures, w.push_field_errors,
+	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
+	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
+	pg_catalog.pg_blocking_pids(w.ingest_pid) AS waits_for,
+	c.replaces IS NOT NULL AS replacement
+FROM feature_view_catalog c
+	LEFT JOIN view_status() s USING (viewid)
+	LEFT JOIN worker_status() w ON true;
+COMMENT ON VIEW status IS
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones, entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error, and the processes that the worker waits for';
+GRANT SELECT ON status TO PUBLIC;

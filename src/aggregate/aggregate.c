@@ -1,0 +1,275 @@
+/*
+ * aggregate.c
+ *		Which SQL aggregates the engine keeps, and how: the tables of finals and
+ *		aggregates.
+ *
+ * An aggregate of PostgreSQL's own has a fixed OID, so a row of known_aggregates
+ * names exactly one function.  min and max exist for some twenty types; they
+ * are recognised by being pg_catalog's and by their sort operator, and first
+ * and last by being members of this extension.  No name alone decides anything.
+ *
+ * To add an aggregate over an existing kind, add a row here; for a new kind,
+ * write its file and name it in kinds.h.  Runs in whoever compiles a
+ * definition; needs the system caches, takes no lock of ours.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "aggregate/kinds.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "nodes/nodeFuncs.h"
+#include "runtime/runtime.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags}
+
+FINAL(count, FE_FINAL_COUNT, 0);
+FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
+FINAL(sum, FE_FINAL_SUM, 0);
+FINAL(avg, FE_FINAL_AVG, 0);
+FINAL(var_pop, FE_FINAL_VAR_POP, FE_ACC_SQUARES);
+FINAL(var_samp, FE_FINAL_VAR_SAMP, FE_ACC_SQUARES);
+FINAL(stddev_pop, FE_FINAL_STDDEV_POP, FE_ACC_SQUARES);
+FINAL(stddev_samp, FE_FINAL_STDDEV_SAMP, FE_ACC_SQUARES);
+FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
+FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
+FINAL(first, FE_FINAL_FIRST, 0);
+FINAL(last, FE_FINAL_LAST, 0);
+
+typedef struct KnownAggregate
+{
+	Oid			fn;
+	const FeAccKind *kind;
+	const FeFinal *final;
+} KnownAggregate;
+
+/* variance is var_samp, and stddev stddev_samp, under older names */
+#define VARIANCE_FAMILY(TYPE, kind) \
+	{F_VAR_POP_##TYPE, kind, &final_var_pop}, \
+	{F_VAR_SAMP_##TYPE, kind, &final_var_samp}, \
+	{F_VARIANCE_##TYPE, kind, &final_var_samp}, \
+	{F_STDDEV_POP_##TYPE, kind, &final_stddev_pop}, \
+	{F_STDDEV_SAMP_##TYPE, kind, &final_stddev_samp}, \
+	{F_STDDEV_##TYPE, kind, &final_stddev_samp}
+
+static const KnownAggregate known_aggregates[] = {
+	{F_COUNT_ANY, &fe_acc_count, &final_count},
+	{F_SUM_INT2, &fe_acc_moments_int, &final_sum},
+	{F_SUM_INT4, &fe_acc_moments_int, &final_sum},
+	{F_SUM_INT8, &fe_acc_moments_int, &final_sum},
+	{F_SUM_NUMERIC, &fe_acc_moments_numeric, &final_sum},
+	{F_SUM_FLOAT8, &fe_acc_moments_float8, &final_sum},
+	{F_AVG_INT2, &fe_acc_moments_int, &final_avg},
+	{F_AVG_INT4, &fe_acc_moments_int, &final_avg},
+	{F_AVG_INT8, &fe_acc_moments_int, &final_avg},
+	{F_AVG_NUMERIC, &fe_acc_moments_numeric, &final_avg},
+	{F_AVG_FLOAT4, &fe_acc_moments_float8, &final_avg},
+	{F_AVG_FLOAT8, &fe_acc_moments_float8, &final_avg},
+	VARIANCE_FAMILY(INT2, &fe_acc_moments_int),
+	VARIANCE_FAMILY(INT4, &fe_acc_moments_int),
+	VARIANCE_FAMILY(INT8, &fe_acc_moments_int),
+	VARIANCE_FAMILY(NUMERIC, &fe_acc_moments_numeric),
+	VARIANCE_FAMILY(FLOAT4, &fe_acc_moments_float8),
+	VARIANCE_FAMILY(FLOAT8, &fe_acc_moments_float8)
+};
+
+/* ---- refusals ------------------------------------------------------------- */
+
+static bool
+refuse(FeAggRefusal *why, int sqlstate, char *message, char *detail, char *hint)
+{
+	why->sqlstate = sqlstate;
+	why->message = message;
+	why->detail = detail;
+	why->hint = hint;
+	return false;
+}
+
+static bool
+refuse_unknown(const Aggref *agg, FeAggRefusal *why)
+{
+	char	   *hint = NULL;
+
+	if (agg->aggkind != AGGKIND_NORMAL)
+		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+					  pstrdup(_("WITHIN GROUP is not supported in a feature view")),
+					  psprintf(_("%s is an ordered-set aggregate."), get_func_name(agg->aggfnoid)),
+					  NULL);
+	if (agg->aggfnoid == F_SUM_FLOAT4)
+		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+					  psprintf(_("aggregate function %s is not supported in a feature view"),
+							   format_procedure(agg->aggfnoid)),
+					  pstrdup(_("Its result depends on the order of the rows, because it is rounded to real at each step.")),
+					  pstrdup(_("Cast the argument: sum(x::float8).")));
+	if (agg->aggfnoid == F_BOOL_AND || agg->aggfnoid == F_BOOL_OR || agg->aggfnoid == F_EVERY)
+		hint = pstrdup(_("Count the rows instead, as in count(*) FILTER (WHERE condition) > 0."));
+	return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+				  psprintf(_("aggregate function %s is not supported in a feature view"),
+						   format_procedure(agg->aggfnoid)),
+				  pstrdup(_("Supported are count, sum, avg, min, max, the stddev and variance families over numbers, and feature_engine.first and last.")),
+				  hint);
+}
+
+/* What the call of an aggregate that we know says beside its arguments. */
+static bool
+check_call_form(const Aggref *agg, FeAggRefusal *why)
+{
+	char	   *name = get_func_name(agg->aggfnoid);
+
+	if (agg->aggorder != NIL)
+		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+					  pstrdup(_("ORDER BY in an aggregate is not supported in a feature view")),
+					  NULL,
+					  pstrdup(_("For the value of the earliest or latest row, use first(value, event_time) or last(value, event_time); elsewhere leave ORDER BY out.")));
+	if (agg->aggdistinct != NIL && agg->aggfnoid != F_COUNT_ANY)
+		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+					  psprintf(_("DISTINCT is not supported in %s in a feature view"), name),
+					  pstrdup(_("Only count takes DISTINCT.")), NULL);
+	return true;
+}
+
+/* ---- recognition ---------------------------------------------------------- */
+
+/* min or max of pg_catalog; NULL if it is neither. */
+static const FeFinal *
+match_extreme(Oid fn)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(fn));
+	bool		sorts;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	sorts = OidIsValid(((Form_pg_aggregate) GETSTRUCT(tuple))->aggsortop);
+	ReleaseSysCache(tuple);
+	if (!sorts || get_func_namespace(fn) != PG_CATALOG_NAMESPACE)
+		return NULL;
+	name = get_func_name(fn);
+	return strcmp(name, "min") == 0 ? &final_min : strcmp(name, "max") == 0 ? &final_max : NULL;
+}
+
+/* first or last of this extension; NULL if it is neither. */
+static const FeFinal *
+match_ordered(Oid fn)
+{
+	Oid			extension = get_extension_oid(FE_EXTENSION_NAME, true);
+	char	   *name;
+
+	if (!OidIsValid(extension) || getExtensionOfObject(ProcedureRelationId, fn) != extension)
+		return NULL;
+	name = get_func_name(fn);
+	return strcmp(name, "first") == 0 ? &final_first : strcmp(name, "last") == 0 ? &final_last : NULL;
+}
+
+/* Can values of the matched type be kept sorted? */
+static bool
+check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+{
+	TypeCacheEntry *type = lookup_type_cache(match->argtype, TYPECACHE_CMP_PROC);
+
+	if (match->argtype == RECORDOID || type->typlen == -2 || !OidIsValid(type->cmp_proc))
+		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
+					  psprintf(_("%s of type %s is not supported in a feature view"),
+							   get_func_name(agg->aggfnoid), format_type_be(match->argtype)),
+					  pstrdup(_("The type has no default btree operator class, in whose order values are kept.")),
+					  pstrdup(_("Cast the argument to a type that has one, such as text.")));
+	if (type_is_collatable(match->argtype) && !OidIsValid(match->collation))
+		return refuse(why, ERRCODE_INDETERMINATE_COLLATION,
+					  psprintf(_("could not determine which collation to use for %s"),
+							   get_func_name(agg->aggfnoid)),
+					  NULL,
+					  pstrdup(_("Use the COLLATE clause to set the collation explicitly.")));
+	return true;
+}
+
+bool
+fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+{
+	Expr	   *arg;
+
+	memset(match, 0, sizeof(FeAggMatch));
+	if (agg->aggfnoid == F_COUNT_)
+	{
+		match->rows = true;
+		match->kind = &fe_acc_count;
+		match->final = &final_count;
+		return true;
+	}
+
+	for (int i = 0; i < lengthof(known_aggregates) && match->kind == NULL; i++)
+	{
+		if (known_aggregates[i].fn == agg->aggfnoid)
+		{
+			match->kind = known_aggregates[i].kind;
+			match->final = known_aggregates[i].final;
+		}
+	}
+	if (match->kind == NULL && (match->final = match_extreme(agg->aggfnoid)) != NULL)
+		match->kind = &fe_acc_multiset;
+	if (match->kind == NULL && (match->final = match_ordered(agg->aggfnoid)) != NULL)
+	{
+		match->kind = &fe_acc_ordered;
+		match->has_order = true;
+	}
+	if (match->kind == NULL)
+		return refuse_unknown(agg, why);
+	if (!check_call_form(agg, why))
+		return false;
+
+	arg = linitial_node(TargetEntry, agg->args)->expr;
+	match->argtype = exprType((Node *) arg);
+	match->collation = agg->inputcollid;
+	if (agg->aggdistinct != NIL)
+	{
+		/* as the executor: the argument's own collation tells what is equal */
+		match->collation = exprCollation((Node *) arg);
+		match->kind = &fe_acc_multiset;
+		match->final = &final_count_distinct;
+	}
+	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
+		return check_order(match, agg, why);
+	/* sums and counts do not depend on it: let them share an accumulator */
+	match->collation = InvalidOid;
+	return true;
+}
+
+/* ---- specs ----------------------------------------------------------------- */
+
+FeAccSpec *
+fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
+{
+	FeAccSpec  *spec = palloc0(sizeof(FeAccSpec));
+
+	spec->kind = match->kind;
+	spec->flags = flags;
+	spec->argtype = match->argtype;
+	spec->collation = match->collation;
+	if (OidIsValid(spec->argtype))
+		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
+	spec->kind->prepare(spec);
+	Assert(spec->size > 0 && spec->size % sizeof(int64) == 0);
+	return spec;
+}
+
+const char *
+fe_acc_kind_describe(const FeAccSpec *spec)
+{
+	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
+
+	/* the number is that of an element; values by reference come on top */
+	return psprintf(grows ?
+					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :
+					_("specialised (%s), rows can be retracted, %zu bytes"),
+					spec->kind->name, spec->size, spec->kind == &fe_acc_ordered ? 24 : 16);
+}

@@ -1,0 +1,135 @@
+/*
+ * aggregate.h
+ *		Aggregates as the engine keeps them.
+ *
+ * An *accumulator* is the partial state of one (argument, filter) in one
+ * entity or pane; its kind says how rows enter and leave it and how two of
+ * them combine.  A *final* is one SQL aggregate computed from an accumulator:
+ * sum(x), avg(x) and stddev(x) share one.  Kinds and finals are tables
+ * (aggregate.c); a kind is one file.
+ *
+ * Writers (apply, combine, clear) run in the ingest worker under the entity's
+ * partition lock, exclusively, after room has been made sure of; readers'
+ * read_add runs under the same lock, shared, in any process and copies what it
+ * needs; read_final runs without a lock and may raise the errors that the SQL
+ * aggregate raises (overflow), with the same SQLSTATE and text.
+ */
+#ifndef FE_AGGREGATE_H
+#define FE_AGGREGATE_H
+
+#include "fmgr.h"
+#include "nodes/primnodes.h"
+#include "memory/heap.h"
+#include "memory/seq.h"
+
+typedef struct FeAccKind FeAccKind;
+typedef struct FeFinal FeFinal;
+
+/* What an accumulator must do for its finals (FeFinal.flags, ORed) ... */
+#define FE_ACC_SQUARES	0x01	/* also keep the sum of squares */
+#define FE_ACC_DISTINCT	0x02	/* multiset: count(DISTINCT) reads it */
+#define FE_ACC_COLLATED	0x04	/* multiset: its order is seen (min, max) */
+/*
+ * ... and what the caller may promise: an evaluation reads one accumulator
+ * only (unwindowed aggregates).  count(DISTINCT) then answers at once, without
+ * copying the values.
+ */
+#define FE_ACC_SINGLE	0x08
+
+/* Everything about one accumulator that does not change. */
+typedef struct FeAccSpec
+{
+	const FeAccKind *kind;
+	uint32		flags;			/* FE_ACC_... */
+	Oid			argtype;
+	int16		arglen;
+	bool		argbyval;
+	char		argalign;
+	Oid			collation;		/* input collation */
+	FmgrInfo	cmp;			/* btree comparison of argtype, where the kind needs it */
+	Size		size;			/* bytes of the accumulator, multiple of 8 */
+	uint8		order;			/* private to the kinds: how cmp is done, value.h */
+	bool		packable;		/* private to the kinds: short varlena header */
+	bool		images;			/* private to the kinds: equal values may look different */
+	bool		hashed;			/* private to the kinds: only equality matters */
+} FeAccSpec;
+
+/* One row's contribution; the filter has already said yes. */
+typedef struct FeAccInput
+{
+	Datum		value;
+	bool		isnull;
+	int64		order;			/* first/last: event time, us */
+	bool		order_isnull;
+} FeAccInput;
+
+typedef struct FeAccRead FeAccRead; /* private to the kind; local memory */
+
+struct FeAccKind
+{
+	const char *name;
+	bool		has_seq;		/* an accumulator begins with an FeSeq */
+	/* Fills spec->size (and cmp); spec's type fields are set.  In the
+	 * current memory context, which lives as long as the spec. */
+	void		(*prepare) (FeAccSpec *spec);
+
+	/* An accumulator of all zero bytes is empty.  sign is +1 or -1; counts may
+	 * be negative for a while (a delete that overtakes its row). */
+	void		(*apply) (FeHeap *heap, const FeAccSpec *spec, void *acc,
+						  const FeAccInput *in, int sign);
+	/* dst += src; src is left empty, what it owned moved or freed. */
+	void		(*combine) (FeHeap *heap, const FeAccSpec *spec, void *dst, void *src);
+	/* Frees what hangs off; acc is all zeros afterwards. */
+	void		(*clear) (FeHeap *heap, const FeAccSpec *spec, void *acc);
+	/* Bytes the heap may have to give for one apply (upper bound estimate). */
+	Size		(*room) (const FeAccSpec *spec, const FeAccInput *in);
+
+	/* Reading: create once, then reset / add / final for each evaluation. */
+	FeAccRead  *(*read_create) (const FeAccSpec *spec, const FeFinal *final);
+	void		(*read_reset) (FeAccRead *r);
+	void		(*read_add) (FeAccRead *r, const void *acc);
+	/* Result in CurrentMemoryContext. */
+	Datum		(*read_final) (FeAccRead *r, bool *isnull);
+};
+
+/* An SQL aggregate over a kind. */
+struct FeFinal
+{
+	const char *name;			/* sum, avg, count_distinct, ... */
+	int			id;				/* private to the kinds */
+	uint32		flags;			/* FE_ACC_... it needs */
+};
+
+/* What fe_aggregate_match found. */
+typedef struct FeAggMatch
+{
+	bool		rows;			/* count(*): no accumulator, the row count */
+	const FeAccKind *kind;
+	const FeFinal *final;
+	Oid			argtype;		/* of the first argument (after the parser's casts) */
+	Oid			collation;
+	bool		has_order;		/* second argument is the event time (first/last) */
+} FeAggMatch;
+
+/* Why an aggregate is refused; strings are translated, may be NULL. */
+typedef struct FeAggRefusal
+{
+	int			sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+} FeAggRefusal;
+
+/*
+ * Finds kind and final for an analysed aggregate call (its filter, and the
+ * event-time argument, are the caller's business).  False = refused.
+ */
+extern bool fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why);
+
+/* Builds the spec of a match in CurrentMemoryContext. */
+extern FeAccSpec *fe_acc_spec_create(const FeAggMatch *match, uint32 flags);
+
+/* For explain_feature_view: 'specialised' text, retraction, bytes. */
+extern const char *fe_acc_kind_describe(const FeAccSpec *spec);
+
+#endif							/* FE_AGGREGATE_H */

@@ -1,0 +1,348 @@
+/*
+ * multiset.c
+ *		Accumulator kind "multiset": min, max and count(DISTINCT), which cannot
+ *		be computed from a sum when rows may leave.
+ *
+ * A sequence of (value, count) in the type's btree order, 16 bytes each.
+ * Counts are signed: while a table is being read, a row's delete can come
+ * before the row.  Entries with a count of 0 do not exist, and those below are
+ * not there for readers.
+ *
+ * Where min or max read it, values that are equal but look different (1.0 and
+ * 1.00) have entries of their own.  Where only count(DISTINCT) does, they share
+ * one, and text is sorted by a hash of its bytes, which for a deterministic
+ * collation has the same equality and costs a fraction.
+ *
+ * Writers: the ingest worker under the entity's lock; readers under the same
+ * lock, shared: min and max take one value from each pane, count(DISTINCT)
+ * all, to unite them afterwards.
+ */
+#include "postgres.h"
+
+#include "aggregate/value.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+typedef struct Member
+{
+	FeValue		value;
+	int64		count;
+} Member;
+
+typedef struct MultisetAcc
+{
+	FeSeq		seq;
+	/* only if COUNTS_ABSENT: count(DISTINCT) of a single accumulator */
+	uint32		absent;			/* entries with a count below 0 */
+	uint32		unused;
+} MultisetAcc;
+
+#define COUNTS_ABSENT(spec) \
+	(((spec)->flags & (FE_ACC_DISTINCT | FE_ACC_SINGLE)) == (FE_ACC_DISTINCT | FE_ACC_SINGLE) && \
+	 !(spec)->images)
+
+static void
+multiset_prepare(FeAccSpec *spec)
+{
+	fe_value_prepare(spec, (spec->flags & FE_ACC_COLLATED) != 0);
+	spec->size = COUNTS_ABSENT(spec) ? sizeof(MultisetAcc) : offsetof(MultisetAcc, absent);
+}
+
+static int
+compare_member(const void *element, const void *key, void *arg)
+{
+	return fe_value_compare_probe(&((const Member *) element)->value, key);
+}
+
+/*
+ * Changes the count of a value.  moved: the value is in the heap already and
+ * becomes ours.
+ */
+static void
+change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue *moved, int64 by)
+{
+	const FeAccSpec *spec = probe->spec;
+	Member	   *m;
+	bool		found;
+	int64		before;
+
+	m = fe_seq_upsert(heap, &acc->seq, sizeof(Member), probe, compare_member, NULL, &found);
+	before = m->count;
+	m->count += by;
+	if (!found && moved != NULL)
+		m->value = *moved;
+	else if (!found)
+		fe_value_store(heap, probe, &m->value);
+	if (COUNTS_ABSENT(spec))
+		acc->absent += (m->count < 0) - (before < 0);
+	if (m->count == 0)
+	{
+		FeValue		value = m->value;
+		uint32		pos;
+
+		/* the search compares with the value: free it afterwards */
+		fe_seq_search(&acc->seq, sizeof(Member), probe, compare_member, NULL, &pos);
+		fe_seq_delete(heap, &acc->seq, sizeof(Member), pos);
+		fe_value_free(heap, spec, &value);
+	}
+	/* so does the probe */
+	if (found && moved != NULL)
+		fe_value_free(heap, spec, moved);
+}
+
+static void
+multiset_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput *in, int sign)
+{
+	FeValueProbe probe;
+
+	if (in->isnull)
+		return;
+	fe_value_probe(&probe, spec, in->value);
+	change_count(heap, acc, &probe, NULL, sign);
+	if (!spec->argbyval && probe.value != in->value)
+		pfree(DatumGetPointer(probe.value));
+}
+
+static void
+multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
+{
+	MultisetAcc *dst = dstp;
+	MultisetAcc *src = srcp;
+	FeSeqIter	it;
+	Member	   *m;
+
+	if (src->seq.count > dst->seq.count)
+	{
+		char		swap[sizeof(MultisetAcc)];
+
+		memcpy(swap, dst, spec->size);
+		memcpy(dst, src, spec->size);
+		memcpy(src, swap, spec->size);
+	}
+	fe_seq_iter(&it, &src->seq, sizeof(Member), 0);
+	while ((m = fe_seq_next(&it)) != NULL)
+	{
+		FeValueProbe probe;
+
+		probe.spec = spec;
+		probe.value = fe_value_datum(spec, &m->value);
+		probe.prefix = m->value.heap.prefix;
+		change_count(heap, dst, &probe, &m->value, m->count);
+	}
+	fe_seq_clear(heap, &src->seq, sizeof(Member));
+	memset(src, 0, spec->size);
+}
+
+static void
+multiset_clear(FeHeap *heap, const FeAccSpec *spec, void *accp)
+{
+	MultisetAcc *acc = accp;
+
+	if (!spec->argbyval)
+	{
+		FeSeqIter	it;
+		Member	   *m;
+
+		fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+		while ((m = fe_seq_next(&it)) != NULL)
+			fe_value_free(heap, spec, &m->value);
+	}
+	fe_seq_clear(heap, &acc->seq, sizeof(Member));
+	memset(acc, 0, spec->size);
+}
+
+static Size
+multiset_room(const FeAccSpec *spec, const FeAccInput *in)
+{
+	if (in->isnull)
+		return 0;
+	/* a sequence grows to at most twice its elements */
+	return fe_value_room(spec, in->value) + 2 * sizeof(Member);
+}
+
+/* ---- reading -------------------------------------------------------------- */
+
+struct FeAccRead
+{
+	const FeAccSpec *spec;
+	int			final;
+	FeBest		best;			/* min, max */
+
+	/* count(DISTINCT) */
+	bool		single;
+	int64		present;		/* of the only accumulator so far */
+	int			runs;			/* accumulators with values */
+	Size		n;
+	Size		size;
+	struct Collected *values;
+	MemoryContext copies;		/* values by reference */
+};
+
+typedef struct Collected
+{
+	Datum		value;
+	int64		count;
+} Collected;
+
+static FeAccRead *
+multiset_read_create(const FeAccSpec *spec, const FeFinal *final)
+{
+	FeAccRead  *r = palloc0(sizeof(FeAccRead));
+
+	r->spec = spec;
+	r->final = final->id;
+	if (final->id == FE_FINAL_COUNT_DISTINCT)
+	{
+		Assert(spec->flags & FE_ACC_DISTINCT);
+		r->single = COUNTS_ABSENT(spec);
+		r->size = 64;
+		r->values = palloc(r->size * sizeof(Collected));
+		if (!r->single && !spec->argbyval)
+			r->copies = AllocSetContextCreate(CurrentMemoryContext, "distinct values",
+											  ALLOCSET_SMALL_SIZES);
+	}
+	else
+	{
+		Assert(spec->flags & FE_ACC_COLLATED);
+		fe_best_init(&r->best, spec, final->id == FE_FINAL_MAX ? 1 : -1);
+	}
+	return r;
+}
+
+static void
+multiset_read_reset(FeAccRead *r)
+{
+	if (r->final != FE_FINAL_COUNT_DISTINCT)
+		fe_best_reset(&r->best);
+	r->present = 0;
+	r->runs = 0;
+	r->n = 0;
+	if (r->copies != NULL)
+		MemoryContextReset(r->copies);
+}
+
+static Datum
+copy_value(FeAccRead *r, const FeValue *value)
+{
+	Pointer		from;
+	Pointer		to;
+	Size		size;
+
+	if (r->spec->argbyval)
+		return value->datum;
+	from = fe_heap_ptr(value->heap.ref);
+	size = r->spec->arglen == -1 ? VARSIZE_ANY(from) : r->spec->arglen;
+	to = MemoryContextAlloc(r->copies, size);
+	memcpy(to, from, size);
+	return PointerGetDatum(to);
+}
+
+static void
+collect(FeAccRead *r, const FeSeq *seq)
+{
+	FeSeqIter	it;
+	Member	   *m;
+
+	if (r->n + seq->count > r->size)
+	{
+		r->size = Max(r->size * 2, r->n + seq->count);
+		r->values = repalloc_huge(r->values, r->size * sizeof(Collected));
+	}
+	r->runs++;
+	fe_seq_iter(&it, seq, sizeof(Member), 0);
+	while ((m = fe_seq_next(&it)) != NULL)
+	{
+		r->values[r->n].value = copy_value(r, &m->value);
+		r->values[r->n].count = m->count;
+		r->n++;
+	}
+}
+
+/* The least (greatest) value that is there. */
+static void
+offer_extreme(FeAccRead *r, const FeSeq *seq)
+{
+	bool		max = (r->final == FE_FINAL_MAX);
+
+	for (uint32 i = 0; i < seq->count; i++)
+	{
+		Member	   *m = fe_seq_get(seq, sizeof(Member), max ? seq->count - 1 - i : i);
+
+		if (m->count > 0)
+		{
+			fe_best_offer(&r->best, fe_value_datum(r->spec, &m->value), false);
+			return;
+		}
+	}
+}
+
+static void
+multiset_read_add(FeAccRead *r, const void *accp)
+{
+	const MultisetAcc *acc = accp;
+
+	if (acc->seq.count == 0)
+		return;
+	if (r->final != FE_FINAL_COUNT_DISTINCT)
+		offer_extreme(r, &acc->seq);
+	else if (r->single)
+		r->present = (int64) acc->seq.count - acc->absent;
+	else
+		collect(r, &acc->seq);
+}
+
+static int
+compare_collected(const void *a, const void *b, void *arg)
+{
+	return fe_value_compare(arg, ((const Collected *) a)->value, ((const Collected *) b)->value);
+}
+
+/* Distinct values whose counts, over all accumulators, are above 0. */
+static int64
+count_distinct(FeAccRead *r)
+{
+	int64		result = 0;
+	bool		repeats = (r->runs > 1 || r->spec->images);
+	Size		i = 0;
+
+	if (r->runs > 1)
+		qsort_arg(r->values, r->n, sizeof(Collected), compare_collected, (void *) r->spec);
+	while (i < r->n)
+	{
+		Collected  *first = &r->values[i];
+		int64		count = 0;
+
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			count += r->values[i++].count;
+		} while (i < r->n && repeats &&
+				 compare_collected(first, &r->values[i], (void *) r->spec) == 0);
+		result += (count > 0);
+	}
+	return result;
+}
+
+static Datum
+multiset_read_final(FeAccRead *r, bool *isnull)
+{
+	if (r->final != FE_FINAL_COUNT_DISTINCT)
+		return fe_best_result(&r->best, isnull);
+	*isnull = false;
+	return Int64GetDatum(r->single ? r->present : count_distinct(r));
+}
+
+const FeAccKind fe_acc_multiset = {
+	.name = "multiset",
+	.has_seq = true,
+	.prepare = multiset_prepare,
+	.apply = multiset_apply,
+	.combine = multiset_combine,
+	.clear = multiset_clear,
+	.room = multiset_room,
+	.read_create = multiset_read_create,
+	.read_reset = multiset_read_reset,
+	.read_add = multiset_read_add,
+	.read_final = multiset_read_final
+};

@@ -1,0 +1,60 @@
+/*
+ * plugin.h
+ *		Between the output plugin and the local transport; inside this room
+ *		only.
+ */
+#ifndef FE_CAPTURE_PLUGIN_H
+#define FE_CAPTURE_PLUGIN_H
+
+#include "capture/record.h"
+#include "replication/logical.h"
+
+/*
+ * Where the plugin takes the captured columns from and puts its records.  The
+ * local transport owns one and sets fe_plugin_local_sink around the creation of
+ * its decoding context; the plugin's start-up callback keeps the pointer and
+ * appends records straight to the batch, with no copy in between.  Where it
+ * is NULL (a walsender, the SQL functions), the plugin makes a sink of its own
+ * from the option "tables" and sends one message for each piece of a
+ * transaction.
+ */
+typedef struct FePluginSink FePluginSink;
+
+struct FePluginSink
+{
+	/* set by fe_plugin_sink_set_tables; in the context of the sink's owner */
+	const FeCaptureSet *set;
+	Datum	   *oldvalues;
+	Datum	   *newvalues;
+	char	   *oldstates;
+	char	   *newstates;
+	Oid			last_relid;		/* last one looked up */
+	const FeCaptureTable *last_table;	/* NULL: not captured */
+
+	StringInfo	buf;			/* records are appended here */
+	int			spill_at;		/* calls spill from this length on, inside of
+								 * a transaction */
+	void		(*spill) (FePluginSink *sink);
+	/* called for every transaction that has changes in this database */
+	void		(*seen) (FePluginSink *sink, TransactionId xid);
+	uint64		transactions;	/* complete ones in the buffer */
+	void	   *arg;
+};
+
+extern FePluginSink *fe_plugin_local_sink;
+
+/* The set must live as long as the sink uses it; the arrays are allocated in
+ * the current memory context. */
+extern void fe_plugin_sink_set_tables(FePluginSink *sink, const FeCaptureSet *set);
+
+/* columns.c: copies the captured columns of one tuple */
+extern bool fe_copy_columns(const FeCaptureTable *table, TupleDesc desc, HeapTuple tuple,
+							Datum *values, char *states, bool *has_external,
+							MemoryContext detoast_context);
+
+/* set.c */
+extern FeCaptureSet *fe_capture_set_copy(const FeCaptureSet *set);
+extern char *fe_capture_set_format(const FeCaptureSet *set);
+extern FeCaptureSet *fe_capture_set_parse(const char *text);
+
+#endif							/* FE_CAPTURE_PLUGIN_H */

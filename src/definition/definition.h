@@ -1,0 +1,184 @@
+/*
+ * definition.h
+ *		What the definition room's own files share; no other room includes this.
+ *
+ * A definition goes through four steps: parse (create.c), flatten (flatten.c:
+ * one query over one table, whatever was nested), analyse (analyze.c,
+ * windows.c, outputs.c: the plan), store (create.c, catalog.c).  The plan of a
+ * stored view is compiled by the same steps from the view's rule (plan.c).
+ */
+#ifndef FE_DEFINITION_H
+#define FE_DEFINITION_H
+
+#include "definition/plan.h"
+#include "nodes/parsenodes.h"
+
+/* What is being analysed, for error positions and look-ups. */
+typedef struct FeAnalysis
+{
+	const char *text;			/* the user's query, NULL for a stored view */
+	Node	   *raw;			/* its raw parse tree, NULL likewise */
+	Oid			schema;			/* of the extension: rolling() and its kin */
+	bool		check;			/* creation: also check the source table */
+	bool		append_only;
+	Oid			user;			/* whose rights count, InvalidOid = the current user */
+} FeAnalysis;
+
+/* ---- refuse.c: positions, mutable functions ----------------------------- */
+
+extern void fe_analysis_init(FeAnalysis *a, const char *text, Node *raw);
+/* For use inside ereport: position of a parse location in the user's query. */
+extern int	fe_errposition(const FeAnalysis *a, int location);
+/* Location of the nth mention of a relation in the FROM clauses, or -1. */
+extern int	fe_relation_location(const FeAnalysis *a, Oid relid, int nth);
+/* Is it the extension's function of that name? */
+extern bool fe_is_own_function(const FeAnalysis *a, Oid funcid, const char *name);
+extern bool fe_contains_now(const FeAnalysis *a, Node *node, int *location);
+/* First call of rolling() or tumbling() in an expression. */
+extern FuncExpr *fe_find_window_call(const FeAnalysis *a, Node *node);
+/* Refuses what cannot be evaluated per row; what: "the WHERE clause", ... */
+extern void fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what,
+							  bool now_allowed);
+
+/* ---- flatten.c ------------------------------------------------------------ */
+
+typedef struct FeFlatKey
+{
+	Node	   *expr;			/* over the source row */
+	Oid			eqop;
+} FeFlatKey;
+
+typedef struct FeFlatTarget
+{
+	char	   *name;
+	Node	   *expr;			/* over source row and Aggrefs */
+} FeFlatTarget;
+
+/* A definition as one query over one table; Vars: varno 1 = source row. */
+typedef struct FeFlat
+{
+	Oid			source;
+	List	   *where;			/* Node *, ANDed */
+	List	   *keys;			/* FeFlatKey * */
+	List	   *targets;		/* FeFlatTarget * */
+	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
+} FeFlat;
+
+extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
+/* now() and its kin become feature_engine.now(); a changed copy. */
+extern Query *fe_replace_now(FeAnalysis *a, Query *query);
+
+/* ---- source.c ------------------------------------------------------------- */
+
+/* Refuses tables that cannot be a source. */
+extern void fe_source_check(const FeAnalysis *a, Oid relid);
+
+/* ---- windows.c ------------------------------------------------------------ */
+
+typedef struct FeWindowTerm
+{
+	Node	   *time;			/* event-time expression */
+	Oid			type;
+	FeWindow	window;
+	int			location;
+} FeWindowTerm;
+
+/* Splits ANDed terms into windows and other conditions (constants folded). */
+extern void fe_split_windows(const FeAnalysis *a, List *terms, const char *what,
+							 List **windows, List **conditions);
+/* Microseconds of an interval; false: it has months or is out of range. */
+extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
+extern void fe_check_window(const FeWindow *window, const FeAnalysis *a, int location);
+extern char *fe_format_usecs(int64 usecs);
+
+/* ---- analyze.c, outputs.c --------------------------------------------------- */
+
+typedef struct FePlanBuilder
+{
+	FeAnalysis *a;
+	FeFlat	   *flat;
+	FePlan	   *plan;
+	List	   *where_windows;	/* FeWindowTerm * */
+	List	   *aggrefs;		/* Aggref *, as met; index = plan->aggs index by agg_of */
+	List	   *agg_of;			/* int */
+	FeAggMatch *matches;		/* per accumulator */
+	uint32	   *flags;
+	List	   *sets[FE_MAX_TRACKS];	/* FeWindowSet *, plan numbers */
+} FePlanBuilder;
+
+/* Fills the plan from a flattened definition, in CurrentMemoryContext. */
+extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);
+extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
+extern void fe_analyze_outputs(FePlanBuilder *b);
+/* Options that name columns: online, the key template. */
+extern void fe_apply_options(FePlan *plan);
+
+/* ---- catalog.c ------------------------------------------------------------- */
+
+#define FE_CATALOG_TABLE	"feature_view_catalog"
+
+/* A row of the catalogue. */
+typedef struct FeCatalogRow
+{
+	int32		viewid;
+	char	   *name;
+	Oid			relation;		/* InvalidOid while pending */
+	Oid			definition;
+	int32		replaces;		/* 0, or the view that it will take over from */
+	int32		version;
+	int32		generation;		/* bumped to rebuild */
+	FeViewOptions options;
+} FeCatalogRow;
+
+extern Oid	fe_catalog_oid(bool missing_ok);
+/* All rows by the latest snapshot, ordered by viewid. */
+extern List *fe_catalog_read(void);
+extern FeCatalogRow *fe_catalog_by_id(int32 viewid);
+extern FeCatalogRow *fe_catalog_by_name(const char *name);
+/* The same for 'name' or 'schema.name', read as SQL would read it. */
+extern FeCatalogRow *fe_catalog_by_written_name(const char *name);
+/* Held until commit: one definition command at a time. */
+extern void fe_catalog_lock(void);
+extern int32 fe_catalog_next_id(void);
+extern void fe_catalog_insert(const FeCatalogRow *row);
+extern void fe_catalog_update(const FeCatalogRow *row);
+extern void fe_catalog_delete(int32 viewid);
+/* Runs a statement on our tables as their owner, with a safe search_path. */
+extern void fe_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values,
+							   const char *nulls);
+
+/* ---- alter.c ---------------------------------------------------------------- */
+
+/* Ends a replacement at once if both definitions need the same state. */
+extern void fe_replace_at_once(int32 oldid, int32 newid);
+
+/* ---- create.c, relation.c, options.c ----------------------------------------- */
+
+/* The user's text (or a view's), parsed, analysed and checked. */
+typedef struct FeNewDefinition
+{
+	FeAnalysis	a;
+	Query	   *query;			/* now() replaced; to be stored */
+	FePlan	   *plan;
+} FeNewDefinition;
+
+extern FeNewDefinition *fe_definition_analyze(const char *text, bool append_only);
+extern char *fe_definition_text_of_view(Oid view);
+/* Option arguments start at this argument number, in the order of the SQL
+ * declaration; only non-NULL ones change *options. */
+extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+
+/* Creates the stored view, owned by owner; name: a wish, made unique. */
+extern Oid	fe_create_definition_view(const char *name, Query *query, Oid owner);
+/* Creates the foreign table that users read. */
+extern Oid	fe_create_relation(const char *schema, const char *name, const FePlan *plan,
+							   Oid owner);
+extern void fe_add_relation_columns(Oid relation, const FePlan *plan);
+extern void fe_record_dependency(Oid relation, Oid definition);
+extern void fe_forget_dependency(Oid relation);
+extern void fe_check_clashes(const FePlan *plan, int32 except);
+/* Identity switches: code here runs as the extension's owner. */
+extern void fe_become_owner(Oid *save_userid, int *save_sec);
+extern void fe_become_self(Oid save_userid, int save_sec);
+
+#endif							/* FE_DEFINITION_H */

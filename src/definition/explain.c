@@ -1,0 +1,262 @@
+/*
+ * explain.c
+ *		explain_feature_view(): what a definition would mean to the engine.
+ *
+ * A dry run of create_feature_view in the user's backend: parses and analyses,
+ * writes nothing, needs neither workers nor a suitable wal_level.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+#include "definition/definition.h"
+
+PG_FUNCTION_INFO_V1(fe_explain_feature_view);
+
+/* Rough sizes of what state adds; figures in the README are measured. */
+#define ENTITY_BYTES	96
+#define TEXT_KEY_BYTES	24
+
+typedef struct ExplainContext
+{
+	FePlan	   *plan;
+	ReturnSetInfo *rsinfo;
+	List	   *names;			/* deparse context of the source */
+} ExplainContext;
+
+static void
+put(ExplainContext *cxt, const char *item, const char *value, const char *note)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	values[0] = CStringGetTextDatum(item);
+	values[1] = CStringGetTextDatum(value);
+	nulls[2] = note == NULL;
+	values[2] = note ? CStringGetTextDatum(note) : (Datum) 0;
+	tuplestore_putvalues(cxt->rsinfo->setResult, cxt->rsinfo->setDesc, values, nulls);
+}
+
+static char *
+expr_text(ExplainContext *cxt, int expr)
+{
+	return deparse_expression(list_nth(cxt->plan->rowexprs, expr), cxt->names, false, false);
+}
+
+/* ---- source and keys ----------------------------------------------------------- */
+
+static void
+explain_source(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(plan->source));
+	Form_pg_class rel;
+	char	   *name;
+	bool		full;
+
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for relation %u", plan->source);
+	rel = (Form_pg_class) GETSTRUCT(tup);
+	name = quote_qualified_identifier(get_namespace_name(rel->relnamespace), NameStr(rel->relname));
+	full = rel->relreplident == REPLICA_IDENTITY_FULL;
+	ReleaseSysCache(tup);
+	put(cxt, "source", name,
+		full ? "replica identity FULL: updates and deletes are followed" :
+		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
+	for (int i = 0; i < plan->nkeys; i++)
+		put(cxt, "key", plan->keys[i].name,
+			psprintf("%s, of type %s", expr_text(cxt, plan->keys[i].expr),
+					 format_type_be(plan->keys[i].type)));
+	if (plan->where >= 0)
+		put(cxt, "where", expr_text(cxt, plan->where), "evaluated once for each row image");
+}
+
+/* ---- windows -------------------------------------------------------------------- */
+
+static char *
+window_text(ExplainContext *cxt, int i)
+{
+	FePlan	   *plan = cxt->plan;
+	FeWindow   *w = &plan->windows[i];
+	char	   *ts = expr_text(cxt, plan->tracks[plan->window_track[i]].expr);
+
+	if (w->kind == FE_WINDOW_TUMBLING)
+		return psprintf("tumbling(%s, '%s')", ts, fe_format_usecs(w->width));
+	if (w->has_before)
+		return psprintf("rolling(%s, '%s', before => '%s')", ts, fe_format_usecs(w->width),
+						fe_format_usecs(w->before));
+	return psprintf("rolling(%s, '%s')", ts, fe_format_usecs(w->width));
+}
+
+static void
+explain_windows(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+
+	for (int i = 0; i < plan->nwindows; i++)
+	{
+		FeWindow   *w = &plan->windows[i];
+		char	   *note;
+
+		if (w->kind == FE_WINDOW_TUMBLING)
+			note = "starts anew when the next window begins";
+		else if (w->hop == 0)
+			note = "exact to the microsecond: every event time is kept apart";
+		else
+			note = psprintf("hop %s: the tail moves in these steps, at most " INT64_FORMAT
+							" panes an entity", fe_format_usecs(w->hop), w->width / w->hop + 1);
+		if ((plan->where_windows >> i) & 1)
+			note = psprintf("%s; in WHERE: entities leave with their last row", note);
+		put(cxt, "window", window_text(cxt, i), note);
+	}
+}
+
+/* ---- aggregates ------------------------------------------------------------------- */
+
+static char *
+aggregate_text(ExplainContext *cxt, const FeAgg *agg)
+{
+	FePlan	   *plan = cxt->plan;
+	StringInfoData buf;
+	const char *sep = " FILTER (WHERE ";
+
+	initStringInfo(&buf);
+	if (agg->acc == FE_ROWS)
+		appendStringInfoString(&buf, "count(*)");
+	else
+	{
+		const FeAcc *acc = &plan->accs[agg->acc];
+		bool		rows = IsA(list_nth(plan->rowexprs, acc->arg), Const) &&
+			strcmp(agg->final->name, "count") == 0;
+
+		appendStringInfo(&buf, "%s(%s", agg->final->name, rows ? "*" : expr_text(cxt, acc->arg));
+		if (acc->order >= 0)
+			appendStringInfo(&buf, ", %s", expr_text(cxt, acc->order));
+		appendStringInfoChar(&buf, ')');
+		if (acc->filter >= 0)
+		{
+			appendStringInfo(&buf, "%s%s", sep, expr_text(cxt, acc->filter));
+			sep = " AND ";
+		}
+	}
+	for (int i = 0; i < plan->nwindows; i++)
+		if ((agg->windows >> i) & 1)
+		{
+			appendStringInfo(&buf, "%s%s", sep, window_text(cxt, i));
+			sep = " AND ";
+		}
+	if (strcmp(sep, " AND ") == 0)
+		appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+static void
+explain_aggregates(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		const FeAgg *agg = &plan->aggs[i];
+
+		put(cxt, "aggregate", aggregate_text(cxt, agg),
+			agg->acc == FE_ROWS ? "number of rows, kept anyway" :
+			fe_acc_kind_describe(plan->accs[agg->acc].spec));
+	}
+}
+
+/* ---- columns and costs --------------------------------------------------------------- */
+
+static bool
+reads_windows(const FePlan *plan, const Bitmapset *aggs)
+{
+	int			i = -1;
+
+	while ((i = bms_next_member(aggs, i)) >= 0)
+		if (plan->aggs[i].windows != 0)
+			return true;
+	return false;
+}
+
+static void
+explain_columns(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+	bool		windows = plan->where_windows != 0;
+	StringInfoData time;
+
+	initStringInfo(&time);
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		FeColumn   *column = &plan->columns[i];
+
+		if (column->key >= 0)
+			continue;
+		windows = windows || reads_windows(plan, column->aggs);
+		if (column->uses_time)
+			appendStringInfo(&time, "%s%s", time.len ? ", " : "", column->name);
+		put(cxt, "feature", column->name,
+			psprintf("%s%s", format_type_with_typemod(column->type, column->typmod),
+					 column->uses_time ? ", depends on now()" :
+					 reads_windows(plan, column->aggs) ? ", changes as windows move" : ""));
+	}
+	if (windows)
+		put(cxt, "redis", "when windows move", "an entity is pushed again when a row enters or "
+			"leaves one of its windows");
+	if (time.len > 0)
+		put(cxt, "redis", "every time_refresh", psprintf("for now() in %s", time.data));
+	put(cxt, "redis", "when rows change", NULL);
+}
+
+static void
+explain_memory(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+	Size		entity = ENTITY_BYTES + plan->lifetime_size;
+
+	for (int i = 0; i < plan->nkeys; i++)
+		entity += plan->keys[i].typlen > 0 ? Max(plan->keys[i].typlen, 8) : TEXT_KEY_BYTES;
+	put(cxt, "memory", psprintf("about %zu bytes an entity", entity),
+		"besides panes and the values that min, max, first, last and distinct keep");
+	for (int i = 0; i < plan->ntracks; i++)
+		put(cxt, "memory", psprintf("%zu bytes a pane", plan->tracks[i].pane_size),
+			psprintf("of event time %s", expr_text(cxt, plan->tracks[i].expr)));
+}
+
+/* explain_feature_view(query text) returns table (item text, value text, note text) */
+Datum
+fe_explain_feature_view(PG_FUNCTION_ARGS)
+{
+	ExplainContext cxt;
+	FeNewDefinition *def;
+
+	InitMaterializedSRF(fcinfo, 0);
+	/* as if append-only: the replica identity is reported, not refused */
+	def = fe_definition_analyze(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	cxt.plan = def->plan;
+	cxt.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	cxt.names = deparse_context_for(get_rel_name(cxt.plan->source), cxt.plan->source);
+	explain_source(&cxt);
+	explain_windows(&cxt);
+	explain_aggregates(&cxt);
+	explain_columns(&cxt);
+	explain_memory(&cxt);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(fe_explain_feature_view_from);
+
+/* explain_feature_view(definition regclass) */
+Datum
+fe_explain_feature_view_from(PG_FUNCTION_ARGS)
+{
+	fcinfo->args[0].value = CStringGetTextDatum(fe_definition_text_of_view(PG_GETARG_OID(0)));
+	return fe_explain_feature_view(fcinfo);
+}

@@ -1,0 +1,506 @@
+/*
+ * flatten.c
+ *		From an analysed query to one grouped query over one table.
+ *
+ * Projecting subqueries, CTEs and LATERAL items below the grouping and outer
+ * SELECTs above it only rename and compute: their columns are replaced by what
+ * they stand for, until every expression is over the source row (varno 1) and
+ * aggregates.  Whatever else a query can contain is refused here.
+ *
+ * Runs wherever a definition is created or compiled; takes no locks.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "definition/definition.h"
+
+/* A query of the nest, and the ones that its range table holds. */
+typedef struct FlatLevel
+{
+	FeAnalysis *a;
+	FeFlat	   *flat;
+	Query	   *query;
+	struct FlatLevel *parent;
+	struct FlatLevel **below;	/* by range table index - 1 */
+	int			source;			/* range table index of the source table, 0 = none */
+} FlatLevel;
+
+static Node *flatten_expr(Node *node, FlatLevel *level);
+
+static FlatLevel *
+make_level(FlatLevel *parent, FeAnalysis *a, FeFlat *flat, Query *query)
+{
+	FlatLevel  *level = palloc0(sizeof(FlatLevel));
+
+	level->a = a;
+	level->flat = flat;
+	level->query = query;
+	level->parent = parent;
+	level->below = palloc0(sizeof(FlatLevel *) * Max(list_length(query->rtable), 1));
+	return level;
+}
+
+static bool
+is_grouped(const Query *query)
+{
+	return query->groupClause != NIL || query->hasAggs || query->groupingSets != NIL ||
+		query->havingQual != NULL;
+}
+
+/* ---- clauses that are refused ------------------------------------------------ */
+
+static int
+first_location(List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		int			location = exprLocation((Node *) ((TargetEntry *) lfirst(lc))->expr);
+
+		if (location >= 0)
+			return location;
+	}
+	return -1;
+}
+
+static int
+sort_location(List *clauses, List *targets)
+{
+	SortGroupClause *first = linitial(clauses);
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->ressortgroupref == first->tleSortGroupRef)
+			return exprLocation((Node *) tle->expr);
+	}
+	return -1;
+}
+
+typedef struct FindNode
+{
+	NodeTag		tag;
+	Node	   *found;
+} FindNode;
+
+static bool
+find_node(Node *node, void *arg)
+{
+	FindNode   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (nodeTag(node) == find->tag)
+	{
+		find->found = node;
+		return true;
+	}
+	if (IsA(node, Query))
+		return false;
+	return expression_tree_walker(node, find_node, arg);
+}
+
+/* Location of the first node of a kind among a query's own expressions. */
+static int
+node_location(Query *query, NodeTag tag)
+{
+	FindNode	find = {tag, NULL};
+
+	if (find_node((Node *) query->targetList, &find) ||
+		find_node(query->jointree->quals, &find) ||
+		find_node((Node *) query->jointree->fromlist, &find) ||
+		find_node(query->havingQual, &find))
+		return exprLocation(find.found);
+	return -1;
+}
+
+static bool
+find_set_returning(Node *node, void *arg)
+{
+	int		   *location = arg;
+
+	if (node == NULL)
+		return false;
+	if ((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset) ||
+		(IsA(node, OpExpr) && ((OpExpr *) node)->opretset))
+	{
+		*location = exprLocation(node);
+		return true;
+	}
+	return expression_tree_walker(node, find_set_returning, arg);
+}
+
+static void
+refuse(FlatLevel *level, int location, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s not supported in a feature view", what),
+			 hint ? errhint("%s", hint) : 0,
+			 fe_errposition(level->a, location)));
+}
+
+/* Location of the second arm of a set operation. */
+static int
+set_operation_location(Query *query)
+{
+	Node	   *right = ((SetOperationStmt *) query->setOperations)->rarg;
+
+	while (IsA(right, SetOperationStmt))
+		right = ((SetOperationStmt *) right)->larg;
+	return first_location(rt_fetch(((RangeTblRef *) right)->rtindex,
+								   query->rtable)->subquery->targetList);
+}
+
+static void
+refuse_expressions(FlatLevel *level)
+{
+	Query	   *query = level->query;
+	int			location = -1;
+
+	if (query->hasWindowFuncs)
+		refuse(level, node_location(query, T_WindowFunc), _("window functions (OVER) are"),
+			   _("Aggregates over windows of time are written as "
+				 "sum(x) FILTER (WHERE rolling(event_time, '7 days'))."));
+	if (query->hasSubLinks)
+		refuse(level, node_location(query, T_SubLink), _("subqueries in expressions are"),
+			   _("A feature view reads one table."));
+	if (query->hasTargetSRFs)
+	{
+		(void) find_set_returning((Node *) query->targetList, &location);
+		refuse(level, location, _("set-returning functions are"), NULL);
+	}
+	if (query->groupingSets != NIL || query->groupDistinct)
+		refuse(level, exprLocation((Node *) query->groupingSets),
+			   _("GROUPING SETS, ROLLUP and CUBE are"),
+			   _("Create one feature view for each set of key columns."));
+}
+
+static void
+refuse_clauses(FlatLevel *level)
+{
+	Query	   *query = level->query;
+
+	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL)
+		refuse(level, -1, _("statements other than SELECT are"), NULL);
+	if (query->setOperations != NULL)
+		refuse(level, set_operation_location(query), _("UNION, INTERSECT and EXCEPT are"),
+			   _("Create one feature view for each table; views may share a redis_key."));
+	if (query->hasModifyingCTE)
+		refuse(level, -1, _("data-modifying WITH queries are"), NULL);
+	if (query->hasRecursive)
+		refuse(level, linitial_node(CommonTableExpr, query->cteList)->location,
+			   _("recursive WITH queries are"), NULL);
+	refuse_expressions(level);
+	if (query->hasDistinctOn || query->distinctClause != NIL)
+		refuse(level, sort_location(query->distinctClause, query->targetList), _("DISTINCT is"),
+			   _("Name the columns in GROUP BY instead."));
+	if (query->limitCount != NULL || query->limitOffset != NULL)
+		refuse(level, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
+			   _("LIMIT and OFFSET are"), _("Use LIMIT in the query that reads the feature view."));
+	if (query->sortClause != NIL)
+		refuse(level, sort_location(query->sortClause, query->targetList), _("ORDER BY is"),
+			   _("Use ORDER BY in the query that reads the feature view."));
+	if (query->rowMarks != NIL)
+		refuse(level, -1, _("FOR UPDATE and FOR SHARE are"), NULL);
+}
+
+/* ---- columns of other queries of the nest ------------------------------------ */
+
+static CommonTableExpr *
+find_cte(FlatLevel *level, RangeTblEntry *rte, FlatLevel **at)
+{
+	ListCell   *lc;
+
+	for (Index up = rte->ctelevelsup; up > 0 && level; up--)
+		level = level->parent;
+	if (level)
+		foreach(lc, level->query->cteList)
+		{
+			CommonTableExpr *cte = lfirst(lc);
+
+			if (strcmp(cte->ctename, rte->ctename) == 0)
+			{
+				*at = level;
+				return cte;
+			}
+		}
+	elog(ERROR, "could not find CTE \"%s\"", rte->ctename);
+	return NULL;
+}
+
+/* The query behind a subquery or CTE of the range table; NULL for others. */
+static FlatLevel *
+level_below(FlatLevel *level, int rtindex)
+{
+	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
+	FlatLevel  *parent = level;
+	Query	   *query;
+
+	if (level->below[rtindex - 1])
+		return level->below[rtindex - 1];
+	if (rte->rtekind == RTE_SUBQUERY)
+		query = rte->subquery;
+	else if (rte->rtekind == RTE_CTE && !rte->self_reference)
+		query = castNode(Query, find_cte(level, rte, &parent)->ctequery);
+	else
+		return NULL;
+	level->below[rtindex - 1] = make_level(parent, level->a, level->flat, query);
+	return level->below[rtindex - 1];
+}
+
+static Node *
+source_column(FlatLevel *level, Var *var)
+{
+	Var		   *result;
+
+	if (var->varattno == 0)
+		refuse(level, var->location, _("references to a whole row are"),
+			   _("Name the columns that are needed."));
+	if (var->varattno < 0)
+		refuse(level, var->location, _("system columns are"), NULL);
+	result = copyObject(var);
+	result->varno = 1;
+	result->varlevelsup = 0;
+	result->varnosyn = 1;
+	result->varattnosyn = var->varattno;
+	return (Node *) result;
+}
+
+/* What a column stands for, in terms of the source row. */
+static Node *
+flatten_var(Var *var, FlatLevel *level)
+{
+	RangeTblEntry *rte;
+	FlatLevel  *below;
+	TargetEntry *tle;
+
+	for (Index up = var->varlevelsup; up > 0; up--)
+		level = level->parent;
+	rte = rt_fetch(var->varno, level->query->rtable);
+	if (rte->rtekind == RTE_RELATION && level->source == var->varno)
+		return source_column(level, var);
+	if (var->varattno == 0)
+		refuse(level, var->location, _("references to a whole row are"),
+			   _("Name the columns that are needed."));
+	if (rte->rtekind == RTE_JOIN)
+		return flatten_expr(list_nth(rte->joinaliasvars, var->varattno - 1), level);
+	below = level_below(level, var->varno);
+	if (below == NULL)
+		refuse(level, var->location, _("this column's origin is"), NULL);
+	tle = list_nth(below->query->targetList, var->varattno - 1);
+	return flatten_expr((Node *) tle->expr, below);
+}
+
+static Node *
+flatten_expr(Node *node, FlatLevel *level)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+		return flatten_var((Var *) node, level);
+	if (IsA(node, GroupingFunc))
+		refuse(level, ((GroupingFunc *) node)->location, _("GROUPING() is"), NULL);
+	return expression_tree_mutator(node, flatten_expr, level);
+}
+
+/* ---- FROM ---------------------------------------------------------------------- */
+
+static void
+take_quals(FlatLevel *level, Node *quals, List **to)
+{
+	if (quals)
+		*to = lappend(*to, flatten_expr(quals, level));
+}
+
+static void
+take_source(FlatLevel *level, int rtindex)
+{
+	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
+	FeFlat	   *flat = level->flat;
+
+	if (OidIsValid(flat->source))
+		refuse(level,
+			   fe_relation_location(level->a, rte->relid, rte->relid == flat->source ? 1 : 0),
+			   _("joins are"),
+			   _("A feature view reads one table; join the feature view with other tables when "
+				 "reading it."));
+	if (rte->tablesample)
+		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
+	fe_source_check(level->a, rte->relid);
+	flat->source = rte->relid;
+	level->source = rtindex;
+}
+
+static void flatten_query_from(FlatLevel *level);
+
+static void
+flatten_from_ref(FlatLevel *level, int rtindex)
+{
+	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
+	FlatLevel  *below;
+
+	if (rte->rtekind == RTE_RELATION)
+	{
+		take_source(level, rtindex);
+		return;
+	}
+	if (rte->rtekind == RTE_FUNCTION)
+		refuse(level, exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr),
+			   _("functions in FROM are"), NULL);
+	below = level_below(level, rtindex);
+	if (below == NULL)
+		refuse(level, -1, _("this item of FROM is"), _("A feature view reads one table."));
+	refuse_clauses(below);
+	if (is_grouped(below->query))
+		refuse(level, first_location(below->query->targetList),
+			   _("grouping below the grouping is"),
+			   _("One grouped query is allowed, with projections below and above it."));
+	flatten_query_from(below);
+}
+
+static void
+flatten_from_item(FlatLevel *level, Node *item)
+{
+	if (IsA(item, RangeTblRef))
+		flatten_from_ref(level, ((RangeTblRef *) item)->rtindex);
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, item);
+
+		/* an outer join of a one-row LATERAL would do, but is never needed */
+		if (join->jointype != JOIN_INNER)
+			refuse(level, exprLocation(join->quals), _("outer joins are"),
+				   _("A LATERAL item that names windows is added with a comma: "
+					 "FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
+		flatten_from_item(level, join->larg);
+		flatten_from_item(level, join->rarg);
+		take_quals(level, join->quals, &level->flat->where);
+	}
+}
+
+/* FROM and WHERE of a query at or below the grouping. */
+static void
+flatten_query_from(FlatLevel *level)
+{
+	ListCell   *lc;
+
+	foreach(lc, level->query->jointree->fromlist)
+		flatten_from_item(level, lfirst(lc));
+	take_quals(level, level->query->jointree->quals, &level->flat->where);
+}
+
+/* ---- the grouped query ---------------------------------------------------------- */
+
+static void
+flatten_keys(FlatLevel *level)
+{
+	Query	   *query = level->query;
+	ListCell   *lc;
+	ListCell   *lk;
+
+	foreach(lc, query->groupClause)
+	{
+		SortGroupClause *clause = lfirst(lc);
+		TargetEntry *tle = NULL;
+		FeFlatKey  *key = palloc0(sizeof(FeFlatKey));
+		bool		known = false;
+
+		foreach(lk, query->targetList)
+			if (((TargetEntry *) lfirst(lk))->ressortgroupref == clause->tleSortGroupRef)
+				tle = lfirst(lk);
+		key->expr = flatten_expr((Node *) tle->expr, level);
+		key->eqop = clause->eqop;
+		if (!clause->hashable)
+			refuse(level, exprLocation((Node *) tle->expr),
+				   psprintf(_("a key of type %s, which cannot be hashed, is"),
+							format_type_be(exprType(key->expr))), NULL);
+		foreach(lk, level->flat->keys)
+			known = known || equal(((FeFlatKey *) lfirst(lk))->expr, key->expr);
+		if (!known)
+			level->flat->keys = lappend(level->flat->keys, key);
+	}
+}
+
+static void
+refuse_ungrouped(FlatLevel *level)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("a feature view needs GROUP BY with one or more key columns"),
+			 errdetail("The key columns say whose features a row holds."),
+			 errhint("Write SELECT customer_id, count(*) AS orders FROM ... GROUP BY customer_id."),
+			 fe_errposition(level->a, first_location(level->query->targetList))));
+}
+
+/* Walks down the outer SELECTs to the grouped one. */
+static FlatLevel *
+find_grouped(FlatLevel *level)
+{
+	List	   *outer = NIL;
+	ListCell   *lc;
+
+	refuse_clauses(level);
+	while (!is_grouped(level->query))
+	{
+		List	   *from = level->query->jointree->fromlist;
+		FlatLevel  *below = NULL;
+
+		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
+			below = level_below(level, ((RangeTblRef *) linitial(from))->rtindex);
+		if (below == NULL)
+			refuse_ungrouped(level);
+		outer = lappend(outer, level);
+		level = below;
+		refuse_clauses(level);
+	}
+	if (level->query->groupClause == NIL)
+		refuse_ungrouped(level);
+	flatten_query_from(level);
+	if (!OidIsValid(level->flat->source))
+		refuse(level, first_location(level->query->targetList), _("a query without a table is"),
+			   NULL);
+	flatten_keys(level);
+	take_quals(level, level->query->havingQual, &level->flat->having);
+	foreach(lc, outer)
+	{
+		FlatLevel  *above = lfirst(lc);
+
+		take_quals(above, above->query->jointree->quals, &level->flat->having);
+	}
+	return level;
+}
+
+FeFlat *
+fe_flatten(FeAnalysis *a, Query *query)
+{
+	FeFlat	   *flat = palloc0(sizeof(FeFlat));
+	FlatLevel  *top = make_level(NULL, a, flat, query);
+	ListCell   *lc;
+
+	find_grouped(top);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+		FeFlatTarget *target;
+
+		if (tle->resjunk)
+			continue;
+		target = palloc0(sizeof(FeFlatTarget));
+		target->name = pstrdup(tle->resname);
+		target->expr = flatten_expr((Node *) tle->expr, top);
+		flat->targets = lappend(flat->targets, target);
+	}
+	return flat;
+}

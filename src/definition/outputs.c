@@ -1,0 +1,250 @@
+/*
+ * outputs.c
+ *		From a flattened definition to the output program: columns and HAVING as
+ *		expressions over keys and aggregate results.
+ *
+ * Runs wherever a definition is compiled; no locks beyond the catalogues'.
+ */
+#include "postgres.h"
+
+#include "access/attnum.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "definition/definition.h"
+#include "definition/template.h"
+
+typedef struct OutputContext
+{
+	FePlanBuilder *b;
+	Bitmapset  *aggs;			/* aggregates met */
+} OutputContext;
+
+/* ---- expressions over keys and aggregates -------------------------------------- */
+
+static Node *
+make_key_var(FePlanBuilder *b, int key, Node *expr)
+{
+	return (Node *) makeVar(1, key + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+}
+
+static Node *
+make_agg_var(OutputContext *cxt, Aggref *agg)
+{
+	FePlanBuilder *b = cxt->b;
+	int			i = fe_plan_add_aggregate(b, agg);
+
+	cxt->aggs = bms_add_member(cxt->aggs, i);
+	return (Node *) makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
+}
+
+static Node *
+output_mutator(Node *node, void *arg)
+{
+	OutputContext *cxt = arg;
+	FePlanBuilder *b = cxt->b;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	foreach(lc, b->flat->keys)
+		if (equal(((FeFlatKey *) lfirst(lc))->expr, node))
+			return make_key_var(b, foreach_current_index(lc), node);
+	if (IsA(node, Aggref))
+		return make_agg_var(cxt, (Aggref *) node);
+	if (IsA(node, Var))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" is neither a key nor inside an aggregate",
+						get_attname(b->plan->source, ((Var *) node)->varattno, false)),
+				 errhint("Add it to GROUP BY, or take its latest value with last(column, "
+						 "event_time)."),
+				 fe_errposition(b->a, ((Var *) node)->location)));
+	return expression_tree_mutator(node, output_mutator, arg);
+}
+
+static Expr *
+make_output(FePlanBuilder *b, Node *expr, const char *what, Bitmapset **aggs, bool *uses_time)
+{
+	OutputContext cxt = {b, NULL};
+	FuncExpr   *window;
+
+	expr = output_mutator(expr, &cxt);
+	expr = eval_const_expressions(NULL, expr);
+	window = fe_find_window_call(b->a, expr);
+	if (window)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a window cannot be used in %s of a feature view", what),
+				 errhint("rolling() and tumbling() stand in WHERE or FILTER."),
+				 fe_errposition(b->a, window->location)));
+	fe_refuse_mutable(b->a, expr, what, true);
+	*aggs = cxt.aggs;
+	if (uses_time)
+		*uses_time = fe_contains_now(b->a, expr, NULL);
+	return (Expr *) expr;
+}
+
+/* ---- columns ---------------------------------------------------------------------- */
+
+static void
+refuse_name(FePlanBuilder *b, const char *name, Node *expr)
+{
+	if (strcmp(name, "_ts") == 0 || strcmp(name, "_lsn") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("column name \"%s\" is reserved in a feature view", name),
+				 errdetail("Redis hashes hold the time of evaluation as _ts and the position as "
+						   "_lsn."),
+				 fe_errposition(b->a, exprLocation(expr))));
+	if (strcmp(name, "?column?") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+				 errmsg("a column of a feature view needs a name"),
+				 errhint("Write ... AS name."),
+				 fe_errposition(b->a, exprLocation(expr))));
+	for (int i = 0; i < b->plan->ncolumns; i++)
+		if (strcmp(b->plan->columns[i].name, name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" specified more than once", name),
+					 fe_errposition(b->a, exprLocation(expr))));
+}
+
+static void
+analyze_column(FePlanBuilder *b, FeFlatTarget *target)
+{
+	FePlan	   *plan = b->plan;
+	FeColumn   *column = &plan->columns[plan->ncolumns];
+
+	refuse_name(b, target->name, target->expr);
+	column->name = target->name;
+	column->type = exprType(target->expr);
+	column->typmod = exprTypmod(target->expr);
+	column->collation = exprCollation(target->expr);
+	column->key = -1;
+	column->expr = make_output(b, target->expr, _("an output column"), &column->aggs,
+							   &column->uses_time);
+	if (IsA(column->expr, Var) && ((Var *) column->expr)->varattno <= plan->nkeys)
+	{
+		FeKey	   *key = &plan->keys[((Var *) column->expr)->varattno - 1];
+
+		if (key->column < 0)
+		{
+			column->key = ((Var *) column->expr)->varattno - 1;
+			key->column = plan->ncolumns;
+			key->name = target->name;
+		}
+	}
+	plan->ncolumns++;
+}
+
+static void
+require_keys(FePlanBuilder *b)
+{
+	ListCell   *lc;
+
+	foreach(lc, b->flat->keys)
+		if (b->plan->keys[foreach_current_index(lc)].column < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("each key must be an output column of a feature view"),
+					 errhint("Add the GROUP BY expression to the columns of SELECT."),
+					 fe_errposition(b->a, exprLocation(((FeFlatKey *) lfirst(lc))->expr))));
+	if (b->plan->ncolumns == b->plan->nkeys)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a feature view needs at least one feature besides its keys"),
+				 errhint("Add an aggregate, for example count(*) AS events.")));
+}
+
+static void
+analyze_having(FePlanBuilder *b)
+{
+	Node	   *having;
+
+	if (b->flat->having == NIL)
+		return;
+	having = (Node *) make_ands_explicit(b->flat->having);
+	b->plan->having = make_output(b, having, _("HAVING"), &b->plan->having_aggs, NULL);
+}
+
+/* ---- row descriptions ----------------------------------------------------------------- */
+
+static void
+make_descriptors(FePlan *plan)
+{
+	plan->input_desc = CreateTemplateTupleDesc(plan->nkeys + plan->naggs);
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		FeKey	   *key = &plan->keys[i];
+
+		TupleDescInitEntry(plan->input_desc, i + 1, key->name, key->type, key->typmod, 0);
+		TupleDescInitEntryCollation(plan->input_desc, i + 1, key->collation);
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		FeAgg	   *agg = &plan->aggs[i];
+
+		TupleDescInitEntry(plan->input_desc, plan->nkeys + i + 1, NULL, agg->type, agg->typmod, 0);
+		TupleDescInitEntryCollation(plan->input_desc, plan->nkeys + i + 1, agg->collation);
+	}
+	plan->output_desc = CreateTemplateTupleDesc(plan->ncolumns);
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		FeColumn   *column = &plan->columns[i];
+
+		TupleDescInitEntry(plan->output_desc, i + 1, column->name, column->type, column->typmod, 0);
+		TupleDescInitEntryCollation(plan->output_desc, i + 1, column->collation);
+	}
+}
+
+void
+fe_analyze_outputs(FePlanBuilder *b)
+{
+	ListCell   *lc;
+
+	b->plan->columns = palloc0(sizeof(FeColumn) * list_length(b->flat->targets));
+	foreach(lc, b->flat->targets)
+		analyze_column(b, lfirst(lc));
+	require_keys(b);
+	analyze_having(b);
+	make_descriptors(b->plan);
+}
+
+/* ---- options that name columns ----------------------------------------------------------- */
+
+static void
+mark_online(FePlan *plan, const char *name)
+{
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (strcmp(plan->columns[i].name, name) == 0)
+		{
+			if (plan->columns[i].key >= 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("online column \"%s\" is a key", name),
+						 errdetail("Keys are part of the Redis key; online names features.")));
+			plan->columns[i].online = true;
+			return;
+		}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("online column \"%s\" is not a column of the feature view", name)));
+}
+
+void
+fe_apply_options(FePlan *plan)
+{
+	ListCell   *lc;
+
+	for (int i = 0; i < plan->ncolumns; i++)
+		plan->columns[i].online = plan->options.online_enabled && plan->options.online == NIL &&
+			plan->columns[i].key < 0;
+	foreach(lc, plan->options.online)
+		mark_online(plan, lfirst(lc));
+	(void) fe_template_of_plan(plan);
+}

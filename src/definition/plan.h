@@ -1,0 +1,230 @@
+/*
+ * plan.h
+ *		A checked feature plan: what a feature view's SQL means to the engine.
+ *
+ * Compiled from the stored definition (a real view in feature_engine_def).
+ * Three parts: the *row program* (expressions over one source row: condition,
+ * keys, event times, arguments, filters), the *state layout* (tracks of panes,
+ * accumulators), and the *output program* (expressions over keys and
+ * aggregate results, at T).  Plain local memory; never shared.
+ */
+#ifndef FE_PLAN_H
+#define FE_PLAN_H
+
+#include "postgres.h"
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+#include "aggregate/aggregate.h"
+#include "runtime/runtime.h"
+#include "window/window.h"
+
+#define FE_MAX_TRACKS	8		/* distinct event-time expressions of a view */
+#define FE_MAX_KEYS		16
+#define FE_ROWS			(-1)	/* FeAgg.acc of count(*): rows of pane/entity */
+#define FE_NO_EXPR		(-1)
+#define FE_LIFETIME		(-1)	/* FeAcc.track */
+
+typedef struct FeKey
+{
+	char	   *name;			/* output column */
+	int			column;			/* index in FePlan.columns */
+	int			expr;			/* row expression */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	Oid			eqop;			/* of the grouping clause */
+	FmgrInfo	eq;
+	FmgrInfo	hash;			/* extended (64-bit) hash function */
+	bool		bitwise;		/* equal <=> same bytes: no function call */
+} FeKey;
+
+/* Event times of one expression; its windows and panes. */
+typedef struct FeTrack
+{
+	int			expr;			/* row expression: timestamptz, timestamp or date */
+	Oid			type;
+	FeGrid		grid;			/* windows indexed by FePlan window number via map */
+	FeWindowSet windows;		/* plan windows that belong to this track */
+	int			naccs;
+	int		   *accs;			/* indexes in FePlan.accs */
+	Size		pane_size;		/* 16 bytes of header + accumulators */
+} FeTrack;
+
+typedef struct FeAcc
+{
+	FeAccSpec  *spec;
+	int			track;			/* FE_LIFETIME or a track */
+	Size		offset;			/* from the first accumulator of the pane (its
+								 * header comes before) / of the lifetime block */
+	int			arg;			/* row expression, FE_NO_EXPR */
+	int			order;			/* row expression of first/last's event time */
+	Oid			order_type;
+	int			filter;			/* row expression (boolean), FE_NO_EXPR */
+} FeAcc;
+
+/* One aggregate result that the output program reads. */
+typedef struct FeAgg
+{
+	int			acc;			/* FE_ROWS: count(*) without a row filter */
+	int			track;			/* FE_LIFETIME or a track */
+	FeWindowSet windows;		/* ANDed, plan window numbers; 0 = lifetime */
+	const FeFinal *final;		/* NULL for FE_ROWS */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	int16		typlen;
+	bool		typbyval;
+} FeAgg;
+
+/* An output column. */
+typedef struct FeColumn
+{
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	int			key;			/* index in keys, -1 = a feature */
+	Expr	   *expr;			/* Vars: varno 1, attno 1..nkeys keys, then aggs */
+	Bitmapset  *aggs;			/* aggregates it reads */
+	bool		uses_time;		/* depends on T other than through windows */
+	bool		online;			/* goes to Redis */
+} FeColumn;
+
+typedef struct FeViewOptions
+{
+	char	   *redis_key;		/* template, NULL = default */
+	int64		ttl;			/* us, 0 = none */
+	int			push_interval;	/* ms, -1 = the setting */
+	int			time_refresh;	/* s, -1 = the setting */
+	bool		append_only;
+	List	   *online;			/* column names, NIL = all features */
+	bool		online_enabled; /* false: online => '{}' */
+} FeViewOptions;
+
+typedef struct FePlan
+{
+	MemoryContext cxt;
+	int32		viewid;			/* primary key of the catalogue */
+	int32		version;		/* changes with every new definition or options */
+	int32		state_version;	/* changes when state must be rebuilt */
+	char	   *name;
+	Oid			owner;
+	Oid			source;			/* table */
+	Oid			defview;		/* the stored view */
+	Oid			relation;		/* foreign table users read, InvalidOid while pending */
+
+	/*
+	 * Not 0: a new definition that is being built beside the view of this id.
+	 * It is found by id only, is not pushed, and takes the other's place when
+	 * the ingest worker calls fe_definition_swap.
+	 */
+	int32		replaces;
+	FeViewOptions options;
+
+	/* row program */
+	List	   *rowexprs;		/* Expr *, Vars: varno 1 = source row */
+	int			where;			/* boolean row expression, FE_NO_EXPR */
+	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
+
+	int			nkeys;
+	FeKey	   *keys;
+	int			nwindows;
+	FeWindow   *windows;
+	int		   *window_bit;		/* plan window -> bit in its track's grid */
+	int		   *window_track;
+	int			ntracks;
+	FeTrack    *tracks;
+	/* WHERE windows (ANDed): the entity exists while they hold a row */
+	int			where_track;	/* FE_LIFETIME: no window in WHERE */
+	FeWindowSet where_windows;
+
+	int			naccs;
+	FeAcc	   *accs;
+	Size		lifetime_size;	/* block of lifetime accumulators */
+	int			nlifetime;
+	int		   *lifetime_accs;
+
+	/* output program */
+	int			naggs;
+	FeAgg	   *aggs;
+	int			ncolumns;
+	FeColumn   *columns;
+	Expr	   *having;			/* over keys and aggs, NULL = none */
+	Bitmapset  *having_aggs;
+	TupleDesc	input_desc;		/* keys then aggs: what the output program reads */
+	TupleDesc	output_desc;
+} FePlan;
+
+/* ---- compile (plan.c) ------------------------------------------------- */
+
+/* Fresh plan of a stored view, in its own child context of parent. */
+extern FePlan *fe_plan_load(int32 viewid, MemoryContext parent);
+/* Cached per process; stays valid until the end of the transaction at least.
+ * NULL / ERROR when there is none. */
+extern FePlan *fe_plan_by_id(int32 viewid, bool missing_ok);
+extern FePlan *fe_plan_by_name(const char *name, bool missing_ok);
+extern FePlan *fe_plan_by_relation(Oid relation, bool missing_ok);
+/* Ids of all views of this database (by the catalogue, this snapshot), and
+ * whether the extension is there at all. */
+extern List *fe_plan_list(bool *extension_installed);	/* list of int */
+/* Called when the catalogue may have changed (relcache invalidation of the
+ * catalogue table, or its appearance): a counter that workers compare. */
+extern uint64 fe_catalog_change_count(void);
+
+/*
+ * ERROR, with the ALTER TABLE as hint, when the source can no longer give the
+ * old rows that the plan needs.  Not part of fe_plan_load: readers go on.
+ */
+extern void fe_plan_check_source(const FePlan *plan);
+/*
+ * Ingest worker, inside its transaction: a pending definition is live and
+ * takes the place of the one it replaces (whose id is gone after commit).
+ * False: someone is using the relation, whose columns change; try again later.
+ */
+extern bool fe_definition_swap(int32 viewid);
+/* SQL text of the stored definition. */
+extern char *fe_plan_definition_text(const FePlan *plan);
+
+/* ---- run (program.c) -------------------------------------------------- */
+
+typedef struct FeRowProgram FeRowProgram;
+
+extern FeRowProgram *fe_row_program_create(FePlan *plan, MemoryContext cxt);
+/*
+ * Evaluates all row expressions for a source row (arrays by attnum - 1; only
+ * source_attrs are looked at).  Results of reference types live in
+ * CurrentMemoryContext or point into the row.  False: WHERE is not true, and
+ * nothing else was evaluated.
+ */
+extern bool fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
+								Datum *values, bool *nulls);
+/* Hash of the keys among the evaluated row expressions. */
+extern uint64 fe_key_hash(const FePlan *plan, const Datum *values, const bool *nulls);
+/* The same for plain key arrays [nkeys]. */
+extern uint64 fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls);
+
+/* Event time as us (timestamp and date read as UTC). */
+extern int64 fe_event_time(Datum value, Oid type);
+
+typedef struct FeOutputProgram FeOutputProgram;
+
+/* columns: 0-based column numbers wanted, NULL = all. */
+extern FeOutputProgram *fe_output_program_create(FePlan *plan, const Bitmapset *columns,
+												 MemoryContext cxt);
+/* Aggregates (0-based) that must be filled in for these columns and HAVING. */
+extern Bitmapset *fe_output_program_aggs(FeOutputProgram *prog);
+/* Gives the input row: keys then aggregates [nkeys + naggs]; T of evaluation. */
+extern void fe_output_program_input(FeOutputProgram *prog, const Datum *values,
+									const bool *nulls, FeTime T);
+/* HAVING (true where there is none). */
+extern bool fe_output_program_having(FeOutputProgram *prog);
+extern Datum fe_output_program_column(FeOutputProgram *prog, int column, bool *isnull);
+/* Frees what evaluations allocated; call between rows. */
+extern void fe_output_program_reset(FeOutputProgram *prog);
+
+#endif							/* FE_PLAN_H */

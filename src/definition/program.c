@@ -1,0 +1,345 @@
+/*
+ * program.c
+ *		Running the row program: a source row to keys, event times, arguments.
+ *
+ * Runs in the ingest worker for every row image, as the view's owner (the
+ * caller switches).  Nothing is allocated per row but results; a plain column
+ * or constant does not go through the executor at all.  No locks.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "common/int.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/date.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+#include "definition/definition.h"
+
+/*
+ * An aggregate's argument is only evaluated, as in a batch query, for rows
+ * that its filter lets pass: sum(1 / x) FILTER (WHERE x <> 0).
+ */
+typedef struct RowGuard
+{
+	int			filter;			/* row expression that must be true, or -1 */
+	int			time;			/* row expression that must not be NULL, or -1 */
+} RowGuard;
+
+typedef enum RowStepKind
+{
+	STEP_COLUMN,
+	STEP_CONST,
+	STEP_EXPR
+} RowStepKind;
+
+typedef struct RowStep
+{
+	RowStepKind kind;
+	int			target;			/* row expression */
+	int			column;			/* STEP_COLUMN: attnum - 1 */
+	Datum		value;			/* STEP_CONST */
+	bool		isnull;
+	ExprState  *state;			/* STEP_EXPR */
+	int			nguards;		/* 0 = always */
+	RowGuard   *guards;
+} RowStep;
+
+struct FeRowProgram
+{
+	TupleTableSlot *slot;		/* borrows the caller's arrays */
+	ExprContext *econtext;
+	ExprState  *where;
+	int			where_target;
+	int			nsteps;
+	RowStep    *steps;			/* guards' expressions come before their users */
+};
+
+/* ---- preparation --------------------------------------------------------------- */
+
+/* How an expression is used: always, or under guards. */
+typedef struct RowUse
+{
+	bool		always;
+	List	   *guards;			/* RowGuard * */
+} RowUse;
+
+static void
+add_use(RowUse *use, int filter, int time)
+{
+	RowGuard   *guard;
+
+	if (filter < 0 && time < 0)
+	{
+		use->always = true;
+		return;
+	}
+	guard = palloc(sizeof(RowGuard));
+	guard->filter = filter;
+	guard->time = time;
+	use->guards = lappend(use->guards, guard);
+}
+
+static RowUse *
+find_uses(const FePlan *plan)
+{
+	RowUse	   *uses = palloc0(sizeof(RowUse) * list_length(plan->rowexprs));
+
+	for (int i = 0; i < plan->nkeys; i++)
+		uses[plan->keys[i].expr].always = true;
+	for (int i = 0; i < plan->ntracks; i++)
+		uses[plan->tracks[i].expr].always = true;
+	for (int i = 0; i < plan->naccs; i++)
+	{
+		const FeAcc *acc = &plan->accs[i];
+		int			time = acc->track == FE_LIFETIME ? -1 : plan->tracks[acc->track].expr;
+
+		if (acc->filter >= 0)
+			add_use(&uses[acc->filter], -1, time);
+		if (acc->arg >= 0)
+			add_use(&uses[acc->arg], acc->filter, time);
+		if (acc->order >= 0)
+			add_use(&uses[acc->order], acc->filter, time);
+	}
+	return uses;
+}
+
+static void
+make_step(FeRowProgram *prog, Node *expr, int target, RowUse *use)
+{
+	RowStep    *step = &prog->steps[prog->nsteps++];
+	ListCell   *lc;
+
+	step->target = target;
+	if (IsA(expr, Var))
+	{
+		step->kind = STEP_COLUMN;
+		step->column = ((Var *) expr)->varattno - 1;
+	}
+	else if (IsA(expr, Const))
+	{
+		step->kind = STEP_CONST;
+		step->value = ((Const *) expr)->constvalue;
+		step->isnull = ((Const *) expr)->constisnull;
+	}
+	else
+	{
+		step->kind = STEP_EXPR;
+		step->state = ExecInitExpr((Expr *) expr, NULL);
+	}
+	/* a copied column or constant costs less than looking at guards */
+	if (use->always || step->kind != STEP_EXPR)
+		return;
+	step->guards = palloc(sizeof(RowGuard) * list_length(use->guards));
+	foreach(lc, use->guards)
+		step->guards[step->nguards++] = *(RowGuard *) lfirst(lc);
+}
+
+/* 0: keys and times and all that is always needed; 1: filters; 2: the rest */
+static int
+step_class(const FePlan *plan, const RowUse *use, int target)
+{
+	if (use->always)
+		return 0;
+	for (int i = 0; i < plan->naccs; i++)
+		if (plan->accs[i].filter == target)
+			return 1;
+	return 2;
+}
+
+FeRowProgram *
+fe_row_program_create(FePlan *plan, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	FeRowProgram *prog = palloc0(sizeof(FeRowProgram));
+	Relation	rel = RelationIdGetRelation(plan->source);
+	RowUse	   *uses = find_uses(plan);
+	ListCell   *lc;
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("source of feature view \"%s\" does not exist", plan->name)));
+	prog->slot = MakeTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
+	RelationClose(rel);
+	prog->econtext = makeNode(ExprContext);
+	prog->econtext->ecxt_scantuple = prog->slot;
+	prog->where_target = plan->where;
+	if (plan->where >= 0)
+	{
+		Expr	   *where = list_nth(plan->rowexprs, plan->where);
+
+		fix_opfuncids((Node *) where);
+		prog->where = ExecInitExpr(where, NULL);
+	}
+	prog->steps = palloc0(sizeof(RowStep) * Max(list_length(plan->rowexprs), 1));
+	for (int class = 0; class < 3; class++)
+		foreach(lc, plan->rowexprs)
+		{
+			int			target = foreach_current_index(lc);
+
+			if (!uses[target].always && uses[target].guards == NIL)
+				continue;		/* WHERE only */
+			if (step_class(plan, &uses[target], target) != class)
+				continue;
+			fix_opfuncids(lfirst(lc));
+			make_step(prog, lfirst(lc), target, &uses[target]);
+		}
+	MemoryContextSwitchTo(old);
+	return prog;
+}
+
+/* ---- running --------------------------------------------------------------------- */
+
+static inline bool
+is_wanted(const RowStep *step, const Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < step->nguards; i++)
+	{
+		const RowGuard *guard = &step->guards[i];
+
+		if (guard->time >= 0 && nulls[guard->time])
+			continue;
+		if (guard->filter >= 0 && (nulls[guard->filter] || !DatumGetBool(values[guard->filter])))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+bool
+fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
+					Datum *values, bool *nulls)
+{
+	TupleTableSlot *slot = prog->slot;
+	ExprContext *econtext = prog->econtext;
+
+	slot->tts_values = (Datum *) row;
+	slot->tts_isnull = (bool *) rownulls;
+	slot->tts_nvalid = slot->tts_tupleDescriptor->natts;
+	slot->tts_flags &= ~TTS_FLAG_EMPTY;
+	econtext->ecxt_per_tuple_memory = CurrentMemoryContext;
+
+	if (prog->where)
+	{
+		bool		isnull;
+		Datum		result = ExecEvalExpr(prog->where, econtext, &isnull);
+
+		if (isnull || !DatumGetBool(result))
+			return false;
+		values[prog->where_target] = BoolGetDatum(true);
+		nulls[prog->where_target] = false;
+	}
+	for (int i = 0; i < prog->nsteps; i++)
+	{
+		const RowStep *step = &prog->steps[i];
+		int			target = step->target;
+
+		if (step->kind == STEP_COLUMN)
+		{
+			values[target] = row[step->column];
+			nulls[target] = rownulls[step->column];
+		}
+		else if (step->kind == STEP_CONST)
+		{
+			values[target] = step->value;
+			nulls[target] = step->isnull;
+		}
+		else if (step->nguards > 0 && !is_wanted(step, values, nulls))
+		{
+			values[target] = (Datum) 0;
+			nulls[target] = true;
+		}
+		else
+			values[target] = ExecEvalExpr(step->state, econtext, &nulls[target]);
+	}
+	return true;
+}
+
+/* ---- keys and times ----------------------------------------------------------------- */
+
+static inline uint64
+murmur64(uint64 h)
+{
+	h ^= h >> 33;
+	h *= UINT64CONST(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	h ^= h >> 33;
+	return h;
+}
+
+/* Only the type's own bytes: how a Datum is extended depends on who made it. */
+static inline uint64
+datum_bits(Datum value, int16 typlen)
+{
+	switch (typlen)
+	{
+		case 1:
+			return (uint8) value;
+		case 2:
+			return (uint16) value;
+		case 4:
+			return (uint32) value;
+		default:
+			return (uint64) value;
+	}
+}
+
+static inline uint64
+hash_key(const FeKey *key, Datum value, bool isnull)
+{
+	if (isnull)
+		return UINT64CONST(0x9e3779b97f4a7c15);
+	if (key->bitwise)
+		return murmur64(datum_bits(value, key->typlen) + 1);
+	return DatumGetUInt64(FunctionCall2Coll((FmgrInfo *) &key->hash, key->collation, value,
+											UInt64GetDatum(0)));
+}
+
+uint64
+fe_key_hash(const FePlan *plan, const Datum *values, const bool *nulls)
+{
+	const FeKey *key = plan->keys;
+	uint64		hash = hash_key(key, values[key->expr], nulls[key->expr]);
+
+	for (int i = 1; i < plan->nkeys; i++)
+	{
+		key = &plan->keys[i];
+		hash = hash_combine64(hash, hash_key(key, values[key->expr], nulls[key->expr]));
+	}
+	return hash;
+}
+
+uint64
+fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls)
+{
+	uint64		hash = hash_key(&plan->keys[0], keys[0], nulls[0]);
+
+	for (int i = 1; i < plan->nkeys; i++)
+		hash = hash_combine64(hash, hash_key(&plan->keys[i], keys[i], nulls[i]));
+	return hash;
+}
+
+int64
+fe_event_time(Datum value, Oid type)
+{
+	DateADT		date;
+	int64		usecs;
+
+	if (type != DATEOID)
+		return DatumGetInt64(value);	/* timestamp reads as UTC */
+	date = DatumGetDateADT(value);
+	if (DATE_IS_NOBEGIN(date))
+		return PG_INT64_MIN;
+	if (DATE_IS_NOEND(date))
+		return PG_INT64_MAX;
+	if (pg_mul_s64_overflow(date, USECS_PER_DAY, &usecs))
+		return date < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return usecs;
+}

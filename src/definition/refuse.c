@@ -1,0 +1,272 @@
+/*
+ * refuse.c
+ *		Finding what a definition must not contain, and pointing at it.
+ *
+ * Runs in backends that create or explain a definition, and in every process
+ * that compiles a stored one (then there is no text to point into).  Takes no
+ * locks beyond the catalogues'.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "definition/definition.h"
+
+void
+fe_analysis_init(FeAnalysis *a, const char *text, Node *raw)
+{
+	memset(a, 0, sizeof(FeAnalysis));
+	a->text = text;
+	a->raw = raw;
+	a->schema = get_namespace_oid(FE_SCHEMA, false);
+}
+
+int
+fe_errposition(const FeAnalysis *a, int location)
+{
+	if (a->text == NULL || location < 0)
+		return 0;
+	internalerrposition(pg_mbstrlen_with_len(a->text, location) + 1);
+	internalerrquery(a->text);
+	return 0;
+}
+
+/* ---- where a table is named --------------------------------------------- */
+
+typedef struct FindRangeVar
+{
+	Oid			relid;
+	int			left;			/* mentions to pass by */
+	int			location;
+} FindRangeVar;
+
+static bool
+find_range_var(Node *node, void *arg)
+{
+	FindRangeVar *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeVar))
+	{
+		RangeVar   *rv = (RangeVar *) node;
+
+		if (RangeVarGetRelid(rv, NoLock, true) == find->relid && find->left-- == 0)
+		{
+			find->location = rv->location;
+			return true;
+		}
+		return false;
+	}
+	return raw_expression_tree_walker(node, find_range_var, arg);
+}
+
+int
+fe_relation_location(const FeAnalysis *a, Oid relid, int nth)
+{
+	FindRangeVar find = {relid, nth, -1};
+
+	if (a->raw)
+		(void) find_range_var(a->raw, &find);
+	return find.location;
+}
+
+/* ---- our own functions ---------------------------------------------------- */
+
+bool
+fe_is_own_function(const FeAnalysis *a, Oid funcid, const char *name)
+{
+	char	   *funcname;
+
+	if (get_func_namespace(funcid) != a->schema)
+		return false;
+	funcname = get_func_name(funcid);
+	return funcname != NULL && strcmp(funcname, name) == 0;
+}
+
+typedef struct FindCall
+{
+	const FeAnalysis *a;
+	FuncExpr   *found;
+} FindCall;
+
+static bool
+find_now(Node *node, void *arg)
+{
+	FindCall   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && fe_is_own_function(find->a, ((FuncExpr *) node)->funcid, "now"))
+	{
+		find->found = (FuncExpr *) node;
+		return true;
+	}
+	return expression_tree_walker(node, find_now, arg);
+}
+
+bool
+fe_contains_now(const FeAnalysis *a, Node *node, int *location)
+{
+	FindCall	find = {a, NULL};
+
+	if (!find_now(node, &find))
+		return false;
+	if (location)
+		*location = find.found->location;
+	return true;
+}
+
+static bool
+find_window(Node *node, void *arg)
+{
+	FindCall   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr))
+	{
+		Oid			funcid = ((FuncExpr *) node)->funcid;
+
+		if (fe_is_own_function(find->a, funcid, "rolling") ||
+			fe_is_own_function(find->a, funcid, "tumbling"))
+		{
+			find->found = (FuncExpr *) node;
+			return true;
+		}
+	}
+	return expression_tree_walker(node, find_window, arg);
+}
+
+FuncExpr *
+fe_find_window_call(const FeAnalysis *a, Node *node)
+{
+	FindCall	find = {a, NULL};
+
+	(void) find_window(node, &find);
+	return find.found;
+}
+
+/* ---- mutable functions ------------------------------------------------------ */
+
+typedef struct FindMutable
+{
+	const FeAnalysis *a;
+	bool		now_allowed;
+	Oid			funcid;			/* function found, or InvalidOid */
+	Node	   *node;			/* where */
+} FindMutable;
+
+static bool
+is_mutable(Oid funcid, void *arg)
+{
+	FindMutable *find = arg;
+
+	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE)
+		return false;
+	if (find->now_allowed && fe_is_own_function(find->a, funcid, "now"))
+		return false;
+	find->funcid = funcid;
+	return true;
+}
+
+static bool
+find_mutable(Node *node, void *arg)
+{
+	FindMutable *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_mutable, arg) ||
+		IsA(node, SQLValueFunction) || IsA(node, NextValueExpr))
+	{
+		find->node = node;
+		return true;
+	}
+	return expression_tree_walker(node, find_mutable, arg);
+}
+
+/* Does one of the function's types carry a time zone or a date style? */
+static bool
+is_timezone_function(Oid funcid)
+{
+	HeapTuple	tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	Form_pg_proc proc;
+	bool		result = false;
+
+	if (!HeapTupleIsValid(tup))
+		return false;
+	proc = (Form_pg_proc) GETSTRUCT(tup);
+	if (proc->prorettype == TIMESTAMPTZOID || proc->prorettype == TIMETZOID)
+		result = true;
+	for (int i = 0; i < proc->pronargs; i++)
+		if (proc->proargtypes.values[i] == TIMESTAMPTZOID ||
+			proc->proargtypes.values[i] == TIMETZOID)
+			result = true;
+	ReleaseSysCache(tup);
+	return result;
+}
+
+static const char *
+mutable_hint(Oid funcid)
+{
+	if (!OidIsValid(funcid))
+		return NULL;
+	if (is_timezone_function(funcid))
+		return _("It depends on the session's time zone. Say which one: write the timestamptz "
+				 "as (... AT TIME ZONE 'UTC').");
+	if (get_func_rettype(funcid) == CSTRINGOID)
+		return _("The text form depends on the session's settings. Use to_char() with a format "
+				 "on a timestamp, or leave the value in its own type.");
+	return NULL;
+}
+
+static void
+refuse_now(const FeAnalysis *a, int location, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("now() cannot be used in %s of a feature view", what),
+			 errdetail("The value would change without any change of the row."),
+			 errhint("Write a window: rolling(event_time, '30 days') instead of "
+					 "event_time > now() - interval '30 days'."),
+			 fe_errposition(a, location)));
+}
+
+void
+fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what, bool now_allowed)
+{
+	FindMutable find = {a, now_allowed, InvalidOid, NULL};
+	const char *hint;
+	int			location;
+
+	if (!now_allowed && fe_contains_now(a, node, &location))
+		refuse_now(a, location, what);
+	if (!find_mutable(node, &find))
+		return;
+	location = exprLocation(find.node);
+	hint = mutable_hint(find.funcid);
+	if (!OidIsValid(find.funcid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s of a feature view must not depend on the session", what),
+				 fe_errposition(a, location)));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("function %s cannot be used in %s of a feature view",
+					format_procedure(find.funcid), what),
+			 errdetail("It is %s; expressions must be immutable.",
+					   func_volatile(find.funcid) == PROVOLATILE_VOLATILE ?
+					   "volatile" : "stable, not immutable"),
+			 hint ? errhint("%s", hint) : 0,
+			 fe_errposition(a, location)));
+}

@@ -1,0 +1,141 @@
+/*
+ * source.c
+ *		May this table be the source of a feature view?
+ *
+ * What the table is (its kind) is checked whenever a definition is compiled;
+ * what may change later (replica identity, row security) only at creation:
+ * capture and ingest watch over it from then on.  Looks at catalogues only:
+ * a process that compiles a stored definition must not wait for the table.
+ */
+#include "postgres.h"
+
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "definition/definition.h"
+
+/* The table in question. */
+typedef struct Source
+{
+	const FeAnalysis *a;
+	Oid			relid;
+	Form_pg_class form;
+} Source;
+
+static void
+refuse_source(const Source *s, const char *why, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" cannot be the source of a feature view", NameStr(s->form->relname)),
+			 errdetail("%s", why),
+			 hint ? errhint("%s", hint) : 0,
+			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
+}
+
+static char *
+qualified_name(const Source *s)
+{
+	return quote_qualified_identifier(get_namespace_name(s->form->relnamespace),
+									  NameStr(s->form->relname));
+}
+
+static void
+check_kind(const Source *s)
+{
+	switch (s->form->relkind)
+	{
+		case RELKIND_RELATION:
+			return;
+		case RELKIND_VIEW:
+			refuse_source(s, _("It is a view."),
+						  _("Name the table that it reads, or pass a view over one table as the "
+							"definition: create_feature_view('name', 'that_view'::regclass)."));
+			break;
+		case RELKIND_MATVIEW:
+			refuse_source(s, _("It is a materialized view."),
+						  _("Name the table that it reads."));
+			break;
+		case RELKIND_FOREIGN_TABLE:
+			refuse_source(s, _("It is a foreign table, whose changes are not in this server's "
+							   "write-ahead log."),
+						  _("Create the feature view in the database that holds the table."));
+			break;
+		case RELKIND_PARTITIONED_TABLE:
+			refuse_source(s, _("It is a partitioned table, which is not supported yet."),
+						  _("Name one of its partitions."));
+			break;
+		default:
+			refuse_source(s, _("It is not a table."), NULL);
+	}
+}
+
+static void
+check_logged(const Source *s)
+{
+	if (IsSystemClass(s->relid, s->form))
+		refuse_source(s, _("It is a system catalog."), NULL);
+	if (s->form->relnamespace == s->a->schema)
+		refuse_source(s, _("It belongs to feature_engine."), NULL);
+	if (s->form->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_source(s, _("It is a temporary table, whose changes are not logged."),
+					  _("Use an ordinary table."));
+	if (s->form->relpersistence == RELPERSISTENCE_UNLOGGED)
+		refuse_source(s, _("It is an unlogged table, whose changes are not logged."),
+					  psprintf(_("ALTER TABLE %s SET LOGGED;"), qualified_name(s)));
+	if (find_inheritance_children(s->relid, NoLock) != NIL)
+		refuse_source(s, _("Other tables inherit from it."),
+					  _("Feature views read one table; inheritance is not supported."));
+}
+
+static void
+check_security(const Source *s)
+{
+	if (check_enable_rls(s->relid, s->a->user, true) == RLS_ENABLED)
+		refuse_source(s, _("Row-level security is enabled on it."),
+					  _("A feature view holds every row. Create it as the table's owner or as a "
+						"role with BYPASSRLS."));
+}
+
+static void
+check_replica_identity(const Source *s)
+{
+	if (s->a->append_only || s->form->relreplident == REPLICA_IDENTITY_FULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" needs REPLICA IDENTITY FULL to be the source of a feature view",
+					NameStr(s->form->relname)),
+			 errdetail("An update or delete takes the old row out of the features, so the old row "
+					   "must be in the write-ahead log."),
+			 errhint("ALTER TABLE %s REPLICA IDENTITY FULL; or, if rows are only ever inserted, "
+					 "create the feature view with append_only => true.", qualified_name(s)),
+			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
+}
+
+void
+fe_source_check(const FeAnalysis *a, Oid relid)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Source		s = {a, relid, NULL};
+
+	if (!HeapTupleIsValid(tup))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("source of a feature view does not exist")));
+	s.form = (Form_pg_class) GETSTRUCT(tup);
+	check_kind(&s);
+	if (a->check)
+	{
+		check_logged(&s);
+		check_security(&s);
+		check_replica_identity(&s);
+	}
+	ReleaseSysCache(tup);
+}

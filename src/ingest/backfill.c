@@ -1,0 +1,486 @@
+/*
+ * backfill.c
+ *		Building views from the rows that are already there: the ingest
+ *		worker's side.
+ *
+ * Runs in the ingest worker.  One job at a time reads one table for all views
+ * that wait for it; the scan itself is a helper process (backfill_worker.c)
+ * that sends rows through a bounded queue, so that other views are not held up.
+ *
+ *	helper: lock table (ACCESS SHARE)			-> LOCKED
+ *	worker: stop decoding at P					-> TAKE_SNAPSHOT
+ *	helper: take snapshot S						-> SNAPSHOT
+ *	worker: S must see whatever was decoded before P, else once more
+ *			later transactions: skipped for these views exactly when S sees
+ *			them; decoding goes on				-> SCAN
+ *	helper: all rows are in the queue			-> SCANNED
+ *	worker: all rows applied					-> FINISHED (helper ends)
+ *			live when everything that S saw has been decoded too
+ *
+ * A commit is decodable once flushed, but visible to snapshots only a moment
+ * later; hence the check against recently decoded transactions.  The lock comes
+ * before the snapshot because TRUNCATE and rewrites are not MVCC-safe, and is
+ * held until the last row is applied, so that they come after it in the log.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "ingest/ingest.h"
+
+/* Messages applied before the worker looks at the log again. */
+#define FE_CONSUME_MESSAGES 16
+
+/* Pause before another snapshot: a commit may wait long for a standby. */
+#define FE_RETAKE_MS		100
+
+struct FeBackfillJob
+{
+	MemoryContext cxt;
+	Oid			relid;
+	List	   *views;			/* FeIngestView * */
+	FeCaptureTable columns;		/* what the helper sends */
+	dsm_segment *seg;
+	FeBackfillShared *shared;
+	shm_mq_handle *queue;
+	BackgroundWorkerHandle *handle;
+	FeBatch    *batch;			/* rows received and not yet applied */
+	bool		batch_open;
+	bool		all_received;
+	bool		scanning;
+	TimestampTz retake_at;		/* the snapshot missed something: take another */
+};
+
+bool
+fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view)
+{
+	return list_member_ptr(job->views, view);
+}
+
+const FeCaptureTable *
+fe_backfill_columns(const FeBackfillJob *job)
+{
+	return &job->columns;
+}
+
+static FeBackfillPhase
+phase_of(FeBackfillJob *job)
+{
+	return (FeBackfillPhase) pg_atomic_read_u32(&job->shared->phase);
+}
+
+static void
+set_phase(FeBackfillJob *job, FeBackfillPhase phase)
+{
+	pg_write_barrier();
+	pg_atomic_write_u32(&job->shared->phase, phase);
+	if (job->shared->helper_proc)
+		SetLatch(&job->shared->helper_proc->procLatch);
+}
+
+/* ---- starting ---------------------------------------------------------------- */
+
+/* The columns the job's views need, as the capture set has them. */
+static void
+copy_columns(FeBackfillJob *job, const FeCaptureTable *from)
+{
+	job->columns = *from;
+	job->columns.atts = palloc(Max(from->natts, 1) * sizeof(FeCaptureColumn));
+	memcpy(job->columns.atts, from->atts, from->natts * sizeof(FeCaptureColumn));
+}
+
+static void
+create_segment(FeBackfillJob *job)
+{
+	int			max_xip = GetMaxSnapshotXidCount();
+	Size		head = MAXALIGN(offsetof(FeBackfillShared, xip) +
+								sizeof(TransactionId) * max_xip);
+	FeBackfillShared *shared;
+	shm_mq	   *mq;
+
+	job->seg = dsm_create(head + FE_BACKFILL_QUEUE_BYTES, 0);
+	dsm_pin_mapping(job->seg);
+	shared = dsm_segment_address(job->seg);
+	memset(shared, 0, head);
+	pg_atomic_init_u32(&shared->phase, FE_BACKFILL_STARTING);
+	shared->dboid = MyDatabaseId;
+	shared->relid = job->relid;
+	shared->worker_proc = MyProc;
+	shared->worker_pid = MyProcPid;
+	shared->max_xip = max_xip;
+	shared->natts = job->columns.natts;
+	for (int i = 0; i < job->columns.natts; i++)
+		shared->attnums[i] = job->columns.atts[i].attnum;
+	job->shared = shared;
+
+	mq = shm_mq_create((char *) shared + head, FE_BACKFILL_QUEUE_BYTES);
+	shm_mq_set_receiver(mq, MyProc);
+	job->queue = shm_mq_attach(mq, job->seg, NULL);
+}
+
+static void
+end_job(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+
+	ingest->job = NULL;
+	if (job->handle)
+		TerminateBackgroundWorker(job->handle);
+	if (job->seg)
+		dsm_detach(job->seg);
+	if (job->batch)
+		fe_batch_free(job->batch);
+	MemoryContextDelete(job->cxt);
+}
+
+/* Starts a job for the table of the first waiting view, and all its views. */
+static void
+start_job(FeIngest *ingest, FeIngestTable *table)
+{
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "feature view backfill",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	FeBackfillJob *job = palloc0(sizeof(FeBackfillJob));
+	char		extra[BGW_EXTRALEN] = {0};
+	dsm_handle	handle;
+
+	job->cxt = cxt;
+	job->relid = table->relid;
+	copy_columns(job, table->columns);
+	for (int i = 0; i < table->nviews; i++)
+	{
+		FeIngestView *view = table->views[i];
+
+		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_WAITING)
+			job->views = lappend(job->views, view);
+	}
+	create_segment(job);
+	job->batch = fe_batch_create();
+	ingest->job = job;
+	handle = dsm_segment_handle(job->seg);
+	memcpy(extra, &handle, sizeof(handle));
+	if (!fe_start_backfill_worker(MyDatabaseId, extra, &job->handle))
+	{
+		/* no worker slot: the launcher tells; try again later */
+		job->handle = NULL;
+		end_job(ingest);
+	}
+	else
+		shm_mq_set_handle(job->queue, job->handle);
+	MemoryContextSwitchTo(old);
+}
+
+/* Failed views whose time has come wait for a backfill again. */
+static void
+retry_failed(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED &&
+			view->shared->retry_at <= GetCurrentTimestamp())
+			fe_ingest_reset_view(ingest, view);
+	}
+}
+
+void
+fe_backfill_schedule(FeIngest *ingest)
+{
+	retry_failed(ingest);
+	if (ingest->job || ingest->pending)
+		return;
+	for (int i = 0; i < ingest->ntables; i++)
+	{
+		FeIngestTable *table = &ingest->tables[i];
+
+		for (int v = 0; v < table->nviews; v++)
+			if (pg_atomic_read_u32(&table->views[v]->shared->state) == FE_VIEW_WAITING)
+			{
+				start_job(ingest, table);
+				return;
+			}
+	}
+}
+
+/* ---- the snapshot -------------------------------------------------------------- */
+
+static int
+compare_xids(const void *a, const void *b)
+{
+	TransactionId x = *(const TransactionId *) a;
+	TransactionId y = *(const TransactionId *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Does the snapshot miss a transaction that was decoded before it was taken? */
+static bool
+snapshot_misses_decoded(FeIngest *ingest, FeBackfillShared *shared)
+{
+	for (int i = 0; i < shared->nxip; i++)
+		if (fe_capture_was_decoded(ingest->capture, shared->xip[i]))
+			return true;
+	/* the youngest ones are not listed: nothing from xmax on is seen */
+	return fe_capture_decoded_from(ingest->capture, shared->xmax);
+}
+
+static FeSeenSnapshot *
+copy_snapshot(const FeBackfillShared *shared)
+{
+	FeSeenSnapshot *seen = MemoryContextAllocZero(TopMemoryContext,
+												  sizeof(FeSeenSnapshot) +
+												  sizeof(TransactionId) * shared->nxip);
+
+	seen->xmin = shared->xmin;
+	seen->xmax = shared->xmax;
+	seen->nxip = shared->nxip;
+	seen->xip = (TransactionId *) (seen + 1);
+	memcpy(seen->xip, shared->xip, sizeof(TransactionId) * shared->nxip);
+	qsort(seen->xip, seen->nxip, sizeof(TransactionId), compare_xids);
+	return seen;
+}
+
+/* The snapshot stands: from here on the job's views take decoded transactions. */
+static void
+start_scan(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	ListCell   *lc;
+
+	foreach(lc, job->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		view->seen = copy_snapshot(job->shared);
+		view->live_lsn = job->shared->snapshot_lsn;
+		view->applying = true;
+		view->shared->backfill_total = job->shared->rows_expected;
+		fe_view_set_state(view->shared, FE_VIEW_BACKFILLING);
+	}
+	job->scanning = true;
+	set_phase(job, FE_BACKFILL_SCAN);
+}
+
+/* The helper died: its views begin again. */
+static void
+job_failed(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	List	   *views = list_copy(job->views);
+	ListCell   *lc;
+
+	end_job(ingest);
+	foreach(lc, views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		fe_ingest_fail_view(ingest, view,
+							"reading the table's existing rows failed; the server log has the cause");
+	}
+	list_free(views);
+}
+
+/*
+ * Begins the scan if the snapshot will do.  If not, decoding goes on for the
+ * other views until it is time for the next one.  False: decoding must rest,
+ * the next one is being taken.
+ */
+static bool
+accept_snapshot(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (job->retake_at == 0)
+	{
+		if (!snapshot_misses_decoded(ingest, job->shared))
+			start_scan(ingest);
+		else
+			job->retake_at = TimestampTzPlusMilliseconds(now, FE_RETAKE_MS);
+		return true;
+	}
+	if (now < job->retake_at)
+		return true;
+	job->retake_at = 0;
+	set_phase(job, FE_BACKFILL_TAKE_SNAPSHOT);
+	return false;
+}
+
+bool
+fe_backfill_retakes(const FeIngest *ingest)
+{
+	return ingest->job != NULL && ingest->job->retake_at != 0;
+}
+
+bool
+fe_backfill_step(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	pid_t		pid;
+
+	if (job == NULL)
+		return false;
+	if (job->views == NIL)
+	{
+		end_job(ingest);
+		return false;
+	}
+	switch (phase_of(job))
+	{
+		case FE_BACKFILL_LOCKED:
+			set_phase(job, FE_BACKFILL_TAKE_SNAPSHOT);
+			return true;
+		case FE_BACKFILL_SNAPSHOT:
+			pg_read_barrier();
+			fe_inject_wait("backfill-snapshot");
+			return !accept_snapshot(ingest);
+		case FE_BACKFILL_TAKE_SNAPSHOT:
+			if (GetBackgroundWorkerPid(job->handle, &pid) != BGWH_STOPPED)
+				return true;
+			job_failed(ingest);
+			return false;
+		default:
+			/* while rows are in the queue, their end is found by receiving */
+			if (!job->scanning &&
+				GetBackgroundWorkerPid(job->handle, &pid) == BGWH_STOPPED)
+				job_failed(ingest);
+			return false;
+	}
+}
+
+/* ---- rows ------------------------------------------------------------------------ */
+
+/* Every row is applied: let the table go. */
+static void
+finish_job(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	ListCell   *lc;
+
+	foreach(lc, job->views)
+		((FeIngestView *) lfirst(lc))->scanned = true;
+	set_phase(job, FE_BACKFILL_FINISHED);
+	WaitForBackgroundWorkerShutdown(job->handle);
+	end_job(ingest);
+}
+
+/* The next message into the batch.  False: nothing has come yet. */
+static bool
+receive_rows(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	Size		nbytes;
+	void	   *data;
+
+	switch (shm_mq_receive(job->queue, &nbytes, &data, true))
+	{
+		case SHM_MQ_WOULD_BLOCK:
+			return false;
+		case SHM_MQ_DETACHED:
+			job_failed(ingest);
+			return false;
+		case SHM_MQ_SUCCESS:
+			break;
+	}
+	if (nbytes == 1)
+	{
+		/* the end mark */
+		finish_job(ingest);
+		return false;
+	}
+	fe_batch_reset(job->batch);
+	appendBinaryStringInfo(fe_batch_buffer(job->batch), data, nbytes);
+	fe_apply_start(ingest->backfill_apply, job->batch, job);
+	job->batch_open = true;
+	return true;
+}
+
+bool
+fe_backfill_consume(FeIngest *ingest)
+{
+	for (int i = 0; i < FE_CONSUME_MESSAGES; i++)
+	{
+		FeBackfillJob *job = ingest->job;
+
+		if (job == NULL || !job->scanning)
+			return false;
+		if (!job->batch_open && !receive_rows(ingest))
+			return false;
+		if (fe_apply_run(ingest->backfill_apply) != FE_APPLY_DONE)
+		{
+			ingest->memory_full = true;
+			return false;
+		}
+		job->batch_open = false;
+	}
+	return true;
+}
+
+void
+fe_backfill_finish_views(FeIngest *ingest)
+{
+	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		/*
+		 * Whatever the snapshot saw has its commit record before live_lsn, so
+		 * past it nothing can be counted twice.
+		 */
+		if (applied < view->live_lsn)
+			continue;
+		if (view->seen)
+			pfree(view->seen);
+		view->seen = NULL;
+		if (!view->scanned)
+			continue;
+		view->scanned = false;
+		fe_view_set_state(view->shared, FE_VIEW_LIVE);
+		ConditionVariableBroadcast(&ingest->db->progress);
+		if (ingest->db->pusher_latch)
+			SetLatch(ingest->db->pusher_latch);
+	}
+}
+
+/* ---- letting go -------------------------------------------------------------------- */
+
+void
+fe_backfill_cancel(FeIngest *ingest)
+{
+	if (ingest->job)
+		end_job(ingest);
+}
+
+void
+fe_backfill_forget_view(FeIngest *ingest, FeIngestView *view)
+{
+	if (ingest->job)
+		ingest->job->views = list_delete_ptr(ingest->job->views, view);
+}
+
+void
+fe_backfill_replace_view(FeIngest *ingest, FeIngestView *old, FeIngestView *newer)
+{
+	ListCell   *lc;
+
+	if (ingest->job == NULL)
+		return;
+	foreach(lc, ingest->job->views)
+		if (lfirst(lc) == old)
+			lfirst(lc) = newer;
+}

@@ -1,0 +1,194 @@
+/*
+ * ingest.h
+ *		What the ingest room's own files share; no other room includes this.
+ *
+ * The ingest worker (worker.c) joins capture, definition and state: it decodes
+ * a batch, evaluates every row against the views of its table (apply.c), merges
+ * the results into state, and builds new views from their tables through a
+ * helper process (backfill.c, backfill_worker.c).
+ */
+#ifndef FE_INGEST_H
+#define FE_INGEST_H
+
+#include "capture/capture.h"
+#include "definition/plan.h"
+#include "memory/heap.h"
+#include "runtime/runtime.h"
+#include "state/state.h"
+#include "storage/dsm.h"
+#include "storage/shm_mq.h"
+#include "utils/snapshot.h"
+
+/* The snapshot a view was read under: its transactions are not applied again. */
+typedef struct FeSeenSnapshot
+{
+	TransactionId xmin;
+	TransactionId xmax;
+	int			nxip;
+	TransactionId *xip;			/* sorted, top-level transactions only */
+} FeSeenSnapshot;
+
+/* One feature view as the ingest worker keeps it. */
+typedef struct FeIngestView
+{
+	MemoryContext cxt;			/* plan, program, writer */
+	FePlan	   *plan;
+	FeRowProgram *program;
+	FeStateWriter *writer;
+	FeViewShared *shared;
+	int			nvalues;		/* row expressions, and their types' storage */
+	int16	   *typlen;
+	bool	   *typbyval;
+	int			index;			/* in FeIngest.views */
+	bool		applying;		/* takes part in decoded transactions */
+	FeSeenSnapshot *seen;		/* NULL once nothing can be counted twice */
+	XLogRecPtr	live_lsn;		/* backfilled: live when applied_lsn gets here */
+	bool		scanned;		/* backfill has delivered every row */
+} FeIngestView;
+
+/* One source table and what is known of its rows. */
+typedef struct FeIngestTable
+{
+	Oid			relid;
+	const FeCaptureTable *columns;
+	int			nviews;
+	FeIngestView **views;
+	Datum	   *oldvalues;
+	bool	   *oldnulls;
+	Datum	   *newvalues;
+	bool	   *newnulls;
+} FeIngestTable;
+
+typedef struct FeBackfillJob FeBackfillJob;
+typedef struct FeApply FeApply;
+
+typedef struct FeIngest
+{
+	FeDatabase *db;
+	FeHeap	   *heap;
+	FeCapture  *capture;
+	uint64		catalog_seen;	/* fe_catalog_change_count() of the last load */
+	bool		catalog_loaded;
+
+	List	   *views;			/* FeIngestView * */
+	MemoryContext tables_cxt;	/* tables and capture set, rebuilt as a whole */
+	int			ntables;
+	FeIngestTable *tables;		/* ascending relid */
+	FeCaptureSet *set;
+
+	FeApply    *apply;
+	FeApply    *backfill_apply;
+	bool		memory_full;	/* applying has stopped for want of memory */
+	FeBatch    *pending;		/* decoded and not wholly applied, or NULL */
+	XLogRecPtr	pending_position;
+	FeBackfillJob *job;			/* at most one at a time */
+
+	bool		swap_waits;		/* a replacement could not take its place yet */
+	bool		memory_reported;	/* and everybody was told */
+	XLogRecPtr	confirmed_lsn;
+	TimestampTz next_sweep;
+	TimestampTz next_confirm;
+	TimestampTz next_check;
+} FeIngest;
+
+/* ---- views.c: the catalogue's views and what they need ----------------- */
+
+/* Brings ingest->views in line with the catalogue.  False: nothing to serve. */
+extern bool fe_ingest_load_views(FeIngest *ingest);
+/* Rebuilds tables and the capture set from ingest->views. */
+extern void fe_ingest_build_tables(FeIngest *ingest);
+extern FeIngestTable *fe_ingest_table(FeIngest *ingest, Oid relid);
+/* Forgets the state of every view: they are built anew (why: for the log, or NULL). */
+extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
+/* Throws a view's state away; it waits for a new backfill not before retry_at. */
+extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
+extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
+/* After an error in its expressions; inside a transaction. */
+extern void fe_ingest_renew_program(FeIngestView *view);
+/* Stops views whose table was altered so that the log does not tell all of it. */
+extern void fe_ingest_check_sources(FeIngest *ingest);
+
+/* ---- apply.c ------------------------------------------------------------ */
+
+typedef enum FeApplyResult
+{
+	FE_APPLY_DONE,
+	FE_APPLY_NO_MEMORY			/* call again with the same batch when there is room */
+} FeApplyResult;
+
+extern FeApply *fe_apply_create(FeIngest *ingest);
+/* Starts with a new batch; job != NULL: rows of that backfill. */
+extern void fe_apply_start(FeApply *apply, FeBatch *batch, FeBackfillJob *job);
+/* Applies from where it stopped.  Inside a transaction of the caller's. */
+extern FeApplyResult fe_apply_run(FeApply *apply);
+/*
+ * After an ERROR of fe_apply_run: the view whose expression raised it, stopped
+ * by now.  The transaction aborted, fe_apply_run can be called again.  NULL: any
+ * other error, or one that left state half changed.
+ */
+extern FeIngestView *fe_apply_failed_view(FeApply *apply);
+/* Has part of a transaction been merged (only possible for spilled ones)? */
+extern bool fe_apply_in_middle(const FeApply *apply);
+/* Remembers decoded transactions, for backfill's snapshot rule. */
+extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
+
+/* ---- backfill.c ---------------------------------------------------------- */
+
+/* Begins a job when a view waits and none runs. */
+extern void fe_backfill_schedule(FeIngest *ingest);
+/*
+ * Moves the job on.  True: decoding must rest (a snapshot is being taken).
+ * Called outside any transaction.
+ */
+extern bool fe_backfill_step(FeIngest *ingest);
+/* Is there a pause before the next snapshot is taken? */
+extern bool fe_backfill_retakes(const FeIngest *ingest);
+/* Applies rows that have arrived; inside a transaction.  False: none waiting. */
+extern bool fe_backfill_consume(FeIngest *ingest);
+extern const FeCaptureTable *fe_backfill_columns(const FeBackfillJob *job);
+extern bool fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view);
+/* Stops the helper; its views wait again. */
+extern void fe_backfill_cancel(FeIngest *ingest);
+/* A view went away while its backfill runs. */
+extern void fe_backfill_forget_view(FeIngest *ingest, FeIngestView *view);
+/* A view's plan was loaded anew (options changed) while its backfill runs. */
+extern void fe_backfill_replace_view(FeIngest *ingest, FeIngestView *old, FeIngestView *newer);
+/* Views whose backfill is complete and that have caught up become live. */
+extern void fe_backfill_finish_views(FeIngest *ingest);
+
+/* ---- what the worker and its backfill helper share ----------------------- */
+
+typedef enum FeBackfillPhase
+{
+	FE_BACKFILL_STARTING = 0,	/* helper: waiting for the table's lock */
+	FE_BACKFILL_LOCKED,			/* helper: lock held, waits for the word */
+	FE_BACKFILL_TAKE_SNAPSHOT,	/* worker rests: take (or retake) a snapshot */
+	FE_BACKFILL_SNAPSHOT,		/* helper: snapshot published */
+	FE_BACKFILL_SCAN,			/* worker: go */
+	FE_BACKFILL_SCANNED,		/* helper: every row is in the queue */
+	FE_BACKFILL_FINISHED		/* worker: everything consumed, let go */
+} FeBackfillPhase;
+
+typedef struct FeBackfillShared
+{
+	pg_atomic_uint32 phase;
+	Oid			dboid;
+	Oid			relid;
+	pid_t		worker_pid;
+	PGPROC	   *worker_proc;
+	PGPROC	   *helper_proc;
+	double		rows_expected;
+	int			natts;			/* captured columns, their attribute numbers */
+	AttrNumber	attnums[MaxHeapAttributeNumber];
+	TransactionId xmin;
+	TransactionId xmax;
+	XLogRecPtr	snapshot_lsn;
+	int			max_xip;
+	int			nxip;
+	TransactionId xip[FLEXIBLE_ARRAY_MEMBER];
+} FeBackfillShared;
+
+#define FE_BACKFILL_QUEUE_BYTES	(1024 * 1024)
+#define FE_BACKFILL_MAGIC		0x46454246
+
+#endif							/* FE_INGEST_H */

@@ -1,0 +1,542 @@
+/*
+ * views.c
+ *		The ingest worker's list of feature views, kept in line with the
+ *		catalogue, and what follows from it: which tables and columns to capture
+ *		and which views a row is for.
+ *
+ * Runs in the ingest worker.  fe_ingest_load_views runs inside a transaction;
+ * the rest anywhere.  Locks are the state room's.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "ingest/ingest.h"
+
+#define FE_RETRY_FIRST_MS	1000
+#define FE_RETRY_MAX_MS		(5 * 60 * 1000)
+#define FE_RETRY_BLOCKED_MS	3000	/* more than the interval of checks */
+
+/* ---- one view ------------------------------------------------------------- */
+
+static void
+storage_of_values(FeIngestView *view)
+{
+	ListCell   *lc;
+	int			i = 0;
+
+	view->nvalues = list_length(view->plan->rowexprs);
+	view->typlen = palloc(view->nvalues * sizeof(int16) + 1);
+	view->typbyval = palloc(view->nvalues * sizeof(bool) + 1);
+	foreach(lc, view->plan->rowexprs)
+	{
+		get_typlenbyval(exprType(lfirst(lc)), &view->typlen[i], &view->typbyval[i]);
+		i++;
+	}
+}
+
+static FeIngestView *
+view_create(int32 viewid)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "feature view",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	FeIngestView *view = palloc0(sizeof(FeIngestView));
+
+	view->cxt = cxt;
+	view->plan = fe_plan_load(viewid, cxt);
+	view->program = fe_row_program_create(view->plan, cxt);
+	storage_of_values(view);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(cxt, TopMemoryContext);
+	return view;
+}
+
+/*
+ * The same, in a subtransaction: a view can be dropped by somebody between our
+ * look at the catalogue and at its definition.  NULL then; the drop's own
+ * notice makes us look again.
+ */
+static FeIngestView *
+view_create_unless_dropped(int32 viewid)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	FeIngestView *volatile view = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		view = view_create(viewid);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		if (code != ERRCODE_UNDEFINED_OBJECT && code != ERRCODE_UNDEFINED_TABLE)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return view;
+}
+
+/* A plan of the same state with other options or names takes the old one's place. */
+static void
+view_adopt(FeIngestView *view, FeIngestView *newer)
+{
+	newer->shared = view->shared;
+	newer->applying = view->applying;
+	newer->scanned = view->scanned;
+	newer->seen = view->seen;
+	newer->live_lsn = view->live_lsn;
+}
+
+/*
+ * Finds the view's state, or claims a place for it.  State of an earlier
+ * worker is good when it was complete; half a backfill is begun again.
+ */
+static void
+view_attach(FeIngest *ingest, FeIngestView *view)
+{
+	FePlan	   *plan = view->plan;
+	FeViewShared *shared = fe_view_find(MyDatabaseId, plan->viewid);
+	bool		online = plan->options.online_enabled;
+
+	if (shared != NULL)
+	{
+		FeViewState state = pg_atomic_read_u32(&shared->state);
+
+		if (state == FE_VIEW_LIVE || state == FE_VIEW_FAILED)
+			view->shared = shared;
+		else
+			fe_view_release(ingest->heap, shared, plan);
+	}
+	if (view->shared == NULL)
+	{
+		view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version, online);
+		fe_view_set_state(view->shared, FE_VIEW_WAITING);
+	}
+	view->shared->online = online;
+	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
+}
+
+static void
+view_open_writer(FeIngest *ingest, FeIngestView *view)
+{
+	MemoryContext old = MemoryContextSwitchTo(view->cxt);
+
+	view->writer = fe_state_writer_create(ingest->heap, view->shared, view->plan);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+view_free(FeIngestView *view)
+{
+	if (view->writer)
+		fe_state_writer_free(view->writer);
+	MemoryContextDelete(view->cxt);
+}
+
+/* The view is gone from the catalogue, or is another one now. */
+static void
+view_drop(FeIngest *ingest, FeIngestView *view)
+{
+	fe_backfill_forget_view(ingest, view);
+	if (view->writer)
+		fe_state_writer_free(view->writer);
+	view->writer = NULL;
+	fe_view_release(ingest->heap, view->shared, view->plan);
+	if (view->seen)
+		pfree(view->seen);
+	view_free(view);
+}
+
+void
+fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
+{
+	FePlan	   *plan = view->plan;
+	int			failures = view->shared->failures;
+	TimestampTz failed_at = view->shared->last_error_at;
+
+	fe_backfill_forget_view(ingest, view);
+	fe_state_writer_free(view->writer);
+	fe_view_release(ingest->heap, view->shared, plan);
+	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
+								 plan->options.online_enabled);
+	view->shared->failures = failures;
+	view->shared->last_error_at = failed_at;
+	view_open_writer(ingest, view);
+	view->applying = false;
+	view->scanned = false;
+	view->live_lsn = InvalidXLogRecPtr;
+	if (view->seen)
+		pfree(view->seen);
+	view->seen = NULL;
+	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+}
+
+/* What the error left behind in the old one may be in any state. */
+void
+fe_ingest_renew_program(FeIngestView *view)
+{
+	view->program = fe_row_program_create(view->plan, view->cxt);
+}
+
+/*
+ * Rebuilding reads the whole table, so a view that stops again and again is
+ * rebuilt more and more seldom, also when it was live in between.
+ */
+void
+fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
+{
+	int			failures;
+	int			delay;
+
+	if (TimestampDifferenceExceeds(view->shared->last_error_at, GetCurrentTimestamp(),
+								   2 * FE_RETRY_MAX_MS))
+		view->shared->failures = 0;
+	failures = ++view->shared->failures;
+	delay = Min(FE_RETRY_FIRST_MS << Min(failures - 1, 12), FE_RETRY_MAX_MS);
+
+	ingest->next_check = 0;
+	view->applying = false;
+	/* a backfill that still runs must not bring it to life at its end */
+	fe_backfill_forget_view(ingest, view);
+	view->scanned = false;
+	fe_view_set_error(view->shared, message,
+					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay));
+	fe_view_set_state(view->shared, FE_VIEW_FAILED);
+	ConditionVariableBroadcast(&ingest->db->progress);
+	ereport(LOG,
+			(errmsg("feature view \"%s\" has stopped: %s", view->plan->name, message),
+			 errdetail("It is rebuilt from its table in %d s.", Max(delay / 1000, 1))));
+}
+
+void
+fe_ingest_lose_state(FeIngest *ingest, const char *why)
+{
+	ListCell   *lc;
+
+	if (why != NULL)
+		ereport(LOG,
+				(errmsg("feature views of this database are rebuilt: %s", why)));
+	fe_backfill_cancel(ingest);
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		view_free(view);
+	}
+	list_free(ingest->views);
+	ingest->views = NIL;
+	ingest->catalog_loaded = false;
+	fe_view_forget_all(MyDatabaseId);
+	fe_heap_reset(ingest->heap);
+	pg_atomic_write_u64(&ingest->db->applied_lsn, 0);
+	pg_atomic_write_u32(&ingest->db->merging, 0);
+	pg_atomic_fetch_add_u64(&ingest->db->generation, 1);
+}
+
+/* ---- all views -------------------------------------------------------------- */
+
+static FeIngestView *
+find_view(FeIngest *ingest, int32 viewid)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+		if (((FeIngestView *) lfirst(lc))->plan->viewid == viewid)
+			return lfirst(lc);
+	return NULL;
+}
+
+/*
+ * State that an earlier worker left is good where it belongs to a view of today's
+ * catalogue in the very layout it was built with.  The rest is given back.
+ */
+static void
+release_strange_state(FeIngest *ingest, List *ids)
+{
+	for (int i = 0; i < fe_view_count(); i++)
+	{
+		FeViewShared *shared = fe_view_slot(i);
+		FeIngestView *view;
+		bool		fits;
+
+		if (shared->dboid != MyDatabaseId ||
+			pg_atomic_read_u32(&shared->state) == FE_VIEW_FREE)
+			continue;
+		view = list_member_int(ids, shared->viewid) ?
+			view_create_unless_dropped(shared->viewid) : NULL;
+		fits = view != NULL && view->plan->state_version == shared->state_version;
+		if (view)
+			view_free(view);
+		if (!fits)
+			fe_view_release(ingest->heap, shared, NULL);
+	}
+}
+
+static FeIngestView *
+load_view(FeIngest *ingest, int32 viewid)
+{
+	FeIngestView *old = find_view(ingest, viewid);
+	FeIngestView *view = view_create_unless_dropped(viewid);
+
+	ingest->views = list_delete_ptr(ingest->views, old);
+	if (view == NULL)
+	{
+		if (old)
+			view_drop(ingest, old);
+		return NULL;
+	}
+	if (old && old->plan->state_version == view->plan->state_version)
+	{
+		view_adopt(old, view);
+		fe_backfill_replace_view(ingest, old, view);
+		view->shared->online = view->plan->options.online_enabled;
+		view_free(old);
+	}
+	else
+	{
+		if (old)
+			view_drop(ingest, old);
+		view_attach(ingest, view);
+	}
+	view_open_writer(ingest, view);
+	return view;
+}
+
+bool
+fe_ingest_load_views(FeIngest *ingest)
+{
+	uint64		change_count = fe_catalog_change_count();
+	bool		installed;
+	List	   *ids = fe_plan_list(&installed);
+	List	   *views = NIL;
+	bool		complete = true;
+	ListCell   *lc;
+	MemoryContext old;
+
+	if (ingest->views == NIL)
+		release_strange_state(ingest, ids);
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (!list_member_int(ids, view->plan->viewid))
+		{
+			ingest->views = foreach_delete_current(ingest->views, lc);
+			view_drop(ingest, view);
+		}
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	foreach(lc, ids)
+	{
+		FeIngestView *view = load_view(ingest, lfirst_int(lc));
+
+		if (view == NULL)
+		{
+			complete = false;
+			continue;
+		}
+		view->index = list_length(views);
+		views = lappend(views, view);
+	}
+	list_free(ingest->views);
+	ingest->views = views;
+	MemoryContextSwitchTo(old);
+
+	ingest->catalog_seen = change_count;
+	ingest->catalog_loaded = complete;
+	pg_atomic_fetch_add_u64(&ingest->db->catalog_loads, 1);
+	ConditionVariableBroadcast(&ingest->db->progress);
+	return ids != NIL;
+}
+
+/* ---- tables and the capture set ---------------------------------------------- */
+
+static int
+compare_tables(const void *a, const void *b)
+{
+	Oid			x = ((const FeIngestTable *) a)->relid;
+	Oid			y = ((const FeIngestTable *) b)->relid;
+
+	return (x > y) - (x < y);
+}
+
+static FeIngestTable *
+add_table(FeIngest *ingest, Oid relid)
+{
+	FeIngestTable *table;
+
+	for (int i = 0; i < ingest->ntables; i++)
+		if (ingest->tables[i].relid == relid)
+			return &ingest->tables[i];
+	table = &ingest->tables[ingest->ntables++];
+	table->relid = relid;
+	table->views = palloc(list_length(ingest->views) * sizeof(FeIngestView *));
+	return table;
+}
+
+/*
+ * Columns that any of the table's views needs.  Without a lock: waiting here
+ * behind a TRUNCATE that waits for the backfill helper, which waits for this
+ * process, would last for ever, and no deadlock detector would see it.  What
+ * views use of a table cannot be dropped or retyped.  The table itself can be,
+ * with its views: false then; the drop's own notice makes us look again.
+ */
+static bool
+fill_capture_table(FeCaptureTable *ct, FeIngestTable *table)
+{
+	Relation	rel = RelationIdGetRelation(table->relid);
+	TupleDesc	desc;
+	Bitmapset  *attrs = NULL;
+	int			attnum = -1;
+
+	ct->relid = table->relid;
+	table->columns = ct;
+	if (rel == NULL)
+	{
+		table->nviews = 0;
+		return false;
+	}
+	desc = RelationGetDescr(rel);
+	for (int i = 0; i < table->nviews; i++)
+		attrs = bms_add_members(attrs, table->views[i]->plan->source_attrs);
+	ct->natts = bms_num_members(attrs);
+	ct->atts = palloc0((ct->natts + 1) * sizeof(FeCaptureColumn));
+	ct->max_attnum = 0;
+	for (int i = 0; (attnum = bms_next_member(attrs, attnum)) >= 0; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+
+		ct->atts[i].attnum = attnum;
+		ct->atts[i].attlen = att->attlen;
+		ct->atts[i].attbyval = att->attbyval;
+		ct->atts[i].attalign = att->attalign;
+		ct->atts[i].atttypid = att->atttypid;
+		ct->max_attnum = attnum;
+	}
+	/* a running backfill may send columns that are not captured any more */
+	table->oldvalues = palloc0((desc->natts + 1) * sizeof(Datum));
+	table->newvalues = palloc0((desc->natts + 1) * sizeof(Datum));
+	table->oldnulls = palloc0((desc->natts + 1) * sizeof(bool));
+	table->newnulls = palloc0((desc->natts + 1) * sizeof(bool));
+	RelationClose(rel);
+	return true;
+}
+
+void
+fe_ingest_build_tables(FeIngest *ingest)
+{
+	MemoryContext old;
+	ListCell   *lc;
+	int			nviews = list_length(ingest->views);
+
+	if (ingest->tables_cxt)
+		MemoryContextDelete(ingest->tables_cxt);
+	ingest->tables_cxt = AllocSetContextCreate(TopMemoryContext, "feature view sources",
+											   ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(ingest->tables_cxt);
+	ingest->ntables = 0;
+	ingest->tables = palloc0((nviews + 1) * sizeof(FeIngestTable));
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+		FeIngestTable *table = add_table(ingest, view->plan->source);
+
+		table->views[table->nviews++] = view;
+	}
+	qsort(ingest->tables, ingest->ntables, sizeof(FeIngestTable), compare_tables);
+	ingest->set = palloc0(sizeof(FeCaptureSet));
+	ingest->set->ntables = ingest->ntables;
+	ingest->set->tables = palloc0((nviews + 1) * sizeof(FeCaptureTable));
+	for (int i = 0; i < ingest->ntables; i++)
+		if (!fill_capture_table(&ingest->set->tables[i], &ingest->tables[i]))
+			ingest->catalog_loaded = false;
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Why the log does not tell all that happens to a table; NULL where it does.
+ * *full: the old rows are in it.
+ */
+static const char *
+problem_of_source(Oid relid, bool *full)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	const char *problem = NULL;
+
+	*full = true;
+	if (rel == NULL)
+		return NULL;
+	*full = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		problem = "the table has been made unlogged, so its changes are not in the log";
+	else if (rel->rd_rel->relhassubclass && find_inheritance_children(relid, NoLock) != NIL)
+		problem = "other tables inherit from the table now, which is not supported";
+	RelationClose(rel);
+	return problem;
+}
+
+/*
+ * ALTER TABLE can make a table one that could not have been a source.  Its
+ * views stop, rather than be wrong, and are not rebuilt before it is one again.
+ */
+void
+fe_ingest_check_sources(FeIngest *ingest)
+{
+	TimestampTz later = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FE_RETRY_BLOCKED_MS);
+
+	for (int i = 0; i < ingest->ntables; i++)
+	{
+		FeIngestTable *table = &ingest->tables[i];
+		bool		full;
+		const char *problem = problem_of_source(table->relid, &full);
+
+		for (int v = 0; v < table->nviews; v++)
+		{
+			FeIngestView *view = table->views[v];
+			bool		failed = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED;
+
+			if (problem && !failed)
+				fe_ingest_fail_view(ingest, view, problem);
+			if (problem || (failed && !full && !view->plan->options.append_only))
+				view->shared->retry_at = Max(view->shared->retry_at, later);
+		}
+	}
+}
+
+FeIngestTable *
+fe_ingest_table(FeIngest *ingest, Oid relid)
+{
+	int			low = 0;
+	int			high = ingest->ntables - 1;
+
+	while (low <= high)
+	{
+		int			mid = (low + high) / 2;
+
+		if (ingest->tables[mid].relid == relid)
+			return &ingest->tables[mid];
+		if (ingest->tables[mid].relid < relid)
+			low = mid + 1;
+		else
+			high = mid - 1;
+	}
+	return NULL;
+}

@@ -1,0 +1,516 @@
+/*
+ * worker.c
+ *		The ingest worker: one per database that has feature views, and the only
+ *		writer of that database's state.
+ *
+ * A dynamic background worker started by the launcher.  Its loop:
+ *
+ *		look at the catalogue when it changed	(views.c)
+ *		see that there is a slot and a decoding context
+ *		move a running backfill on				(backfill.c)
+ *		decode a batch, apply it, publish the position	(apply.c)
+ *		apply rows of a backfill
+ *		maintenance: sweep panes, confirm the slot
+ *		sleep until a commit, a request or the next maintenance
+ *
+ * State survives the worker in shared memory: a new worker goes on at
+ * applied_lsn, unless the old one died in a merge (FeDatabase.merging), or the
+ * slot is gone; then everything is built anew.  When the database has no view
+ * left the slot is dropped and the worker ends.
+ *
+ * No lock is held between steps, and no transaction while it waits.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/origin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "ingest/ingest.h"
+#include "online/online.h"
+
+#define FE_BATCH_BYTES			(2 * 1024 * 1024)
+#define FE_BATCH_TRANSACTIONS	8192
+#define FE_SWEEP_MS				100
+#define FE_SWEEP_ROUND			300 /* slices in which a table is gone over */
+#define FE_SWEEP_SLICE			64	/* entities at least */
+#define FE_CONFIRM_MS			1000
+#define FE_CHECK_MS				1000
+#define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
+#define FE_IDLE_MS				1000
+#define FE_RETRY_MS				100 /* while memory is full or a swap waits */
+
+/* ---- catalogue -------------------------------------------------------------------- */
+
+static void
+drop_slot(FeIngest *ingest)
+{
+	if (ingest->capture)
+		fe_capture_close(ingest->capture);
+	ingest->capture = NULL;
+	fe_slot_drop(MyDatabaseId);
+}
+
+/* No views: leave nothing behind. */
+static void
+leave(FeIngest *ingest)
+{
+	fe_ingest_lose_state(ingest, NULL);
+	drop_slot(ingest);
+	proc_exit(0);
+}
+
+/* Whether any view is pushed to Redis: then there must be a pusher. */
+static void
+ask_for_pusher(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	if (fe_setting_redis_url == NULL || fe_setting_redis_url[0] == '\0')
+		return;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->plan->options.online_enabled)
+		{
+			fe_request_pusher(ingest->db);
+			return;
+		}
+	}
+}
+
+/*
+ * A batch that was decoded for the old tables cannot be read with the new
+ * ones: decode again from what is applied.
+ */
+static void
+forget_pending(FeIngest *ingest)
+{
+	if (ingest->pending == NULL)
+		return;
+	ingest->pending = NULL;
+	if (fe_apply_in_middle(ingest->apply))
+		fe_ingest_lose_state(ingest, "feature views changed while a large transaction waited for memory");
+	fe_capture_close(ingest->capture);
+	ingest->capture = NULL;
+}
+
+static void
+load_catalog(FeIngest *ingest)
+{
+	bool		any;
+
+	if (ingest->capture)
+		fe_capture_leave(ingest->capture);
+	forget_pending(ingest);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	any = fe_ingest_load_views(ingest);
+	if (any)
+		fe_ingest_build_tables(ingest);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	if (!any)
+		leave(ingest);
+	if (ingest->capture)
+		fe_capture_set_tables(ingest->capture, ingest->set);
+	ask_for_pusher(ingest);
+	fe_online_wake(ingest->db);
+}
+
+/* Takes in what other sessions did to the catalogue. */
+static void
+notice_catalog_changes(FeIngest *ingest)
+{
+	if (ingest->capture)
+		fe_capture_leave(ingest->capture);
+	StartTransactionCommand();
+	CommitTransactionCommand();
+	if (!ingest->catalog_loaded || ingest->catalog_seen != fe_catalog_change_count())
+		load_catalog(ingest);
+}
+
+/* ---- the slot ----------------------------------------------------------------------- */
+
+/*
+ * The launcher found that the slot holds back more WAL than allowed.  The disk
+ * of the primary comes first: give it up and begin again.
+ */
+static void
+give_up_slot(FeIngest *ingest)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the replication slot of feature views held back more WAL than feature_engine.max_wal_lag"),
+			 errdetail("The slot was dropped; the feature views of this database are rebuilt from their tables.")));
+	ingest->pending = NULL;
+	drop_slot(ingest);
+	pg_atomic_write_u32(&ingest->db->give_up_slot, 0);
+	fe_ingest_lose_state(ingest, "their replication slot was given up");
+	load_catalog(ingest);
+}
+
+static void
+ensure_capture(FeIngest *ingest)
+{
+	FeDatabase *db = ingest->db;
+	FeSlotStatus status;
+	XLogRecPtr	start = pg_atomic_read_u64(&db->applied_lsn);
+	XLogRecPtr	confirmed;
+
+	if (ingest->capture)
+		return;
+	status = fe_slot_status(MyDatabaseId, NULL, &confirmed, NULL);
+	if (status == FE_SLOT_INVALID)
+	{
+		fe_slot_drop(MyDatabaseId);
+		status = FE_SLOT_MISSING;
+	}
+	if (status == FE_SLOT_MISSING)
+	{
+		if (start != 0)
+		{
+			fe_ingest_lose_state(ingest, "their replication slot is gone");
+			load_catalog(ingest);
+		}
+		fe_worker_set_state(FE_WORKER_CREATING_SLOT);
+		fe_slot_create(MyDatabaseId);
+		start = InvalidXLogRecPtr;
+	}
+	else if (start != 0 && start < confirmed)
+	{
+		fe_ingest_lose_state(ingest, "their replication slot was moved");
+		load_catalog(ingest);
+		start = InvalidXLogRecPtr;
+	}
+	ingest->capture = fe_capture_open(MyDatabaseId, start, ingest->set);
+	if (start == InvalidXLogRecPtr)
+	{
+		fe_slot_status(MyDatabaseId, NULL, &confirmed, NULL);
+		pg_atomic_write_u64(&db->applied_lsn, confirmed);
+	}
+	fe_worker_set_state(FE_WORKER_RUNNING);
+}
+
+/* ---- applying ------------------------------------------------------------------------- */
+
+static void
+begin_work(FeIngest *ingest)
+{
+	if (ingest->capture)
+		fe_capture_leave(ingest->capture);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_work(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Everything up to the position is in. */
+static void
+publish_position(FeIngest *ingest, XLogRecPtr position)
+{
+	FeDatabase *db = ingest->db;
+
+	if (position > pg_atomic_read_u64(&db->applied_lsn))
+		pg_atomic_write_u64(&db->applied_lsn, position);
+	ConditionVariableBroadcast(&db->progress);
+}
+
+static void
+set_memory_full(FeIngest *ingest, bool full)
+{
+	if (full == ingest->memory_reported)
+		return;
+	ingest->memory_reported = full;
+	fe_worker_set_state(full ? FE_WORKER_MEMORY_FULL : FE_WORKER_RUNNING);
+	ConditionVariableBroadcast(&ingest->db->progress);
+	if (full)
+		ereport(WARNING,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("feature views have stopped taking in changes: feature_engine.memory is full"),
+				 errdetail("%zu MB are in use; the limit is %d MB.",
+						   fe_heap_used(ingest->heap) / (1024 * 1024), fe_setting_memory),
+				 errhint("Raise feature_engine.memory (up to feature_engine.max_memory) and reload; nothing is lost meanwhile.")));
+	else
+		ereport(LOG, (errmsg("feature views take in changes again")));
+}
+
+/*
+ * Work that applies rows, in a transaction.  An error in a view's expression
+ * has stopped that view; the others go on with the next call, which true asks
+ * for.  Any other error ends the worker.
+ */
+static bool
+run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	FeIngestView *volatile failed = NULL;
+	volatile bool more = false;
+
+	begin_work(ingest);
+	PG_TRY();
+	{
+		more = work(ingest);
+	}
+	PG_CATCH();
+	{
+		failed = fe_apply_failed_view(apply);
+		if (failed == NULL)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		EmitErrorReport();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (failed)
+	{
+		AbortCurrentTransaction();
+		begin_work(ingest);
+		fe_ingest_renew_program(failed);
+		more = true;
+	}
+	end_work();
+	MemoryContextSwitchTo(cxt);
+	return more;
+}
+
+/* Applies the pending batch, or as much of it as memory allows. */
+static bool
+apply_pending(FeIngest *ingest)
+{
+	if (fe_apply_run(ingest->apply) == FE_APPLY_DONE)
+	{
+		ingest->pending = NULL;
+		publish_position(ingest, ingest->pending_position);
+	}
+	else
+		ingest->memory_full = true;
+	return false;
+}
+
+/*
+ * Decodes and applies one batch.  True: there may be more.
+ */
+static bool
+decode_and_apply(FeIngest *ingest)
+{
+	XLogRecPtr	announced = pg_atomic_read_u64(&ingest->db->announced_lsn);
+	bool		at_end = true;
+
+	if (ingest->pending == NULL)
+	{
+		FeBatch    *batch;
+
+		/* asynchronous commits are written by us, or they would be seen late */
+		if (announced > GetFlushRecPtr(NULL))
+			XLogFlush(announced);
+		fe_capture_enter(ingest->capture);
+		batch = fe_capture_read(ingest->capture, FE_BATCH_BYTES, FE_BATCH_TRANSACTIONS,
+								&ingest->pending_position, &at_end);
+		if (fe_batch_transactions(batch) == 0)
+		{
+			publish_position(ingest, ingest->pending_position);
+			return !at_end;
+		}
+		ingest->pending = batch;
+		fe_apply_start(ingest->apply, batch, NULL);
+	}
+	if (run_guarded(ingest, ingest->apply, apply_pending))
+		return true;
+	fe_online_wake(ingest->db);
+	return !at_end && ingest->pending == NULL;
+}
+
+static bool
+consume_backfill(FeIngest *ingest)
+{
+	if (ingest->job == NULL)
+		return false;
+	return run_guarded(ingest, ingest->backfill_apply, fe_backfill_consume);
+}
+
+/* ---- maintenance ------------------------------------------------------------------------ */
+
+static void
+sweep(FeIngest *ingest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	if (now < ingest->next_sweep)
+		return;
+	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
+	if (fe_apply_in_middle(ingest->apply))
+		return;
+	begin_work(ingest);
+	pg_atomic_write_u32(&ingest->db->merging, 1);
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+		int			budget;
+
+		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
+		fe_state_sweep(view->writer, budget, fe_clock_now());
+	}
+	pg_atomic_write_u32(&ingest->db->merging, 0);
+	end_work();
+}
+
+static void
+check_sources(FeIngest *ingest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < ingest->next_check)
+		return;
+	ingest->next_check = TimestampTzPlusMilliseconds(now, FE_CHECK_MS);
+	begin_work(ingest);
+	fe_ingest_check_sources(ingest);
+	end_work();
+}
+
+/* Lets the server recycle WAL, on an idle source too. */
+static void
+confirm(FeIngest *ingest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
+
+	if (applied == ingest->confirmed_lsn ||
+		(now < ingest->next_confirm && applied - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
+		return;
+	fe_capture_confirm(ingest->capture, applied);
+	ingest->confirmed_lsn = applied;
+	ingest->next_confirm = TimestampTzPlusMilliseconds(now, FE_CONFIRM_MS);
+}
+
+/*
+ * New definitions that have caught up take the place of the ones they replace.
+ * A reader that holds the relation, where its columns change, is not disturbed:
+ * the swap waits for its turn.
+ */
+static void
+swap_replacements(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	ingest->swap_waits = false;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->plan->replaces == 0 ||
+			pg_atomic_read_u32(&view->shared->state) != FE_VIEW_LIVE)
+			continue;
+		begin_work(ingest);
+		ingest->swap_waits |= !fe_definition_swap(view->plan->viewid);
+		end_work();
+	}
+}
+
+static void
+maintain(FeIngest *ingest)
+{
+	sweep(ingest);
+	confirm(ingest);
+	fe_backfill_finish_views(ingest);
+	swap_replacements(ingest);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+/*
+ * Sleeps until something happens.  The flag goes up before the last look at
+ * the log, so that a commit in between either is seen or sets the latch.
+ */
+static void
+sleep_until_work(FeIngest *ingest, bool resting)
+{
+	FeDatabase *db = ingest->db;
+	XLogRecPtr	applied = pg_atomic_read_u64(&db->applied_lsn);
+	long		timeout = FE_IDLE_MS;
+
+	if (ingest->memory_full || ingest->swap_waits || fe_backfill_retakes(ingest))
+		timeout = FE_RETRY_MS;
+	pg_atomic_write_u32(&db->ingest_sleeping, 1);
+	pg_memory_barrier();
+	if (!resting && !ingest->memory_full &&
+		pg_atomic_read_u64(&db->announced_lsn) > applied)
+		timeout = 0;
+	fe_worker_wait(timeout, PGINVALID_SOCKET, 0);
+	pg_atomic_write_u32(&db->ingest_sleeping, 0);
+}
+
+static void
+work_once(FeIngest *ingest)
+{
+	bool		more = false;
+	bool		resting;
+
+	fe_inject_point("ingest");
+	fe_inject_wait("ingest");
+	if (pg_atomic_read_u32(&ingest->db->give_up_slot))
+		give_up_slot(ingest);
+	if (fe_worker_reloaded)
+	{
+		fe_worker_reloaded = false;
+		ask_for_pusher(ingest);
+	}
+	notice_catalog_changes(ingest);
+	ensure_capture(ingest);
+	ingest->memory_full = false;
+	check_sources(ingest);
+	fe_backfill_schedule(ingest);
+	resting = fe_backfill_step(ingest);
+	if (!resting)
+		more = decode_and_apply(ingest);
+	more |= consume_backfill(ingest);
+	maintain(ingest);
+	set_memory_full(ingest, ingest->memory_full);
+	/* reading on towards a transaction that fails each time is no progress */
+	if (!ingest->memory_full && !more)
+		fe_worker_made_progress();
+	if (more && !ingest->memory_full)
+	{
+		/* a latch that stays set would cut every batch short */
+		fe_worker_wait(0, PGINVALID_SOCKET, 0);
+	}
+	else
+		sleep_until_work(ingest, resting);
+}
+
+void
+fe_ingest_worker_main(Datum arg)
+{
+	FeIngest   *ingest;
+
+	ingest = MemoryContextAllocZero(TopMemoryContext, sizeof(FeIngest));
+	ingest->db = fe_worker_start(DatumGetObjectId(arg), "ingest");
+	ingest->heap = fe_heap_of_database(MyDatabaseId);
+	ingest->apply = fe_apply_create(ingest);
+	ingest->backfill_apply = fe_apply_create(ingest);
+	/* what this process writes is never decoded again */
+	replorigin_session_origin = DoNotReplicateId;
+	/* what a user's function finds must not depend on who may create where */
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+
+	if (pg_atomic_read_u32(&ingest->db->merging))
+		fe_ingest_lose_state(ingest, "the worker was stopped in the middle of a change");
+	load_catalog(ingest);
+	for (;;)
+		work_once(ingest);
+}

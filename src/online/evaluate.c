@@ -1,0 +1,492 @@
+/*
+ * evaluate.c
+ *		An entity's values at T, and what has to be done about them in Redis.
+ *		Runs in the pusher, in short transactions; state's functions take and
+ *		give back its locks, nothing is held while expressions run.
+ *
+ * Expressions are the user's: they run as the view's owner in a
+ * security-restricted operation.  The usual entity is evaluated without any
+ * precaution.  When an expression raises an error the transaction is rolled
+ * back, the column is marked as isolated, and the entity is done again: from
+ * then on that column is evaluated in a subtransaction of its own, and left out
+ * where it fails.  When the aggregates themselves fail (an overflow), every
+ * column of this one entity is looked up and evaluated by itself.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "online/pusher.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define NO_COLUMN		(-1)
+#define BROKEN_RETRY	5000	/* ms, for a view that cannot be evaluated at all */
+
+/* What evaluation found. */
+typedef struct Evaluated
+{
+	bool		found;			/* still in memory: keys are known */
+	bool		exists;			/* at T */
+	Datum	   *values;
+	bool	   *nulls;
+	FeEntityInfo info;
+	FePushVector v;
+} Evaluated;
+
+static int	guc_level;
+static Oid	own_userid;
+static int	own_sec;
+
+/* ---- identity ------------------------------------------------------------- */
+
+void
+fe_push_enter(const FePushView *view)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&own_userid, &own_sec);
+	SetUserIdAndSecContext(view->plan->owner, own_sec | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
+}
+
+/* Ends it; after an ERROR, AbortCurrentTransaction does the same. */
+void
+fe_push_leave(void)
+{
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(own_userid, own_sec);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* ---- programs ------------------------------------------------------------- */
+
+static void
+drop_column_program(FePushColumn *col)
+{
+	if (col->cxt)
+		MemoryContextDelete(col->cxt);
+	col->cxt = NULL;
+	col->prog = NULL;
+	col->reader = NULL;
+}
+
+/* After an error too: expressions keep state between calls, now half done. */
+void
+fe_push_drop_programs(FePushView *view)
+{
+	if (view->program_cxt)
+		MemoryContextDelete(view->program_cxt);
+	view->program_cxt = NULL;
+	view->prog = NULL;
+	view->reader = NULL;
+	for (int i = 0; i < view->ncolumns; i++)
+		drop_column_program(&view->columns[i]);
+}
+
+void
+fe_push_make_programs(FePushView *view)
+{
+	Bitmapset  *columns = NULL;
+	MemoryContext old;
+
+	if (view->reader != NULL)
+		return;
+	fe_push_drop_programs(view);
+	view->program_cxt = AllocSetContextCreate(view->cxt, "feature_engine push program",
+											  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(view->program_cxt);
+	for (int i = 0; i < view->ncolumns; i++)
+		columns = bms_add_member(columns, view->columns[i].column);
+	view->prog = fe_output_program_create(view->plan, columns, view->program_cxt);
+	view->reader = fe_state_reader_create(view->plan, view->shared,
+										  fe_output_program_aggs(view->prog),
+										  view->program_cxt);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+make_column_program(FePushView *view, FePushColumn *col)
+{
+	MemoryContext old;
+
+	if (col->reader != NULL)
+		return;
+	drop_column_program(col);
+	col->cxt = AllocSetContextCreate(view->cxt, "feature_engine push column",
+									 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(col->cxt);
+	col->prog = fe_output_program_create(view->plan, bms_make_singleton(col->column), col->cxt);
+	col->reader = fe_state_reader_create(view->plan, view->shared,
+										 fe_output_program_aggs(col->prog), col->cxt);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- evaluation ----------------------------------------------------------- */
+
+static bool
+any_null(const FePlan *plan, const bool *nulls)
+{
+	for (int i = 0; i < plan->nkeys; i++)
+		if (nulls[i])
+			return true;
+	return false;
+}
+
+static void
+column_text(FeOutputProgram *prog, FePushColumn *col, Evaluated *ev, int i)
+{
+	bool		isnull;
+	Datum		value = fe_output_program_column(prog, col->column, &isnull);
+
+	ev->v.texts[i] = isnull ? NULL : fe_encode_text(&col->out, value, &ev->v.lens[i]);
+}
+
+/* Counts a field that is left out, and shows why. */
+static void
+note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorData *edata)
+{
+	char		message[FE_ERROR_LEN];
+
+	pg_atomic_fetch_add_u64(&p->db->push_field_errors, 1);
+	if (col != NULL)
+		snprintf(message, sizeof(message), "feature \"%s\" of feature view \"%s\": %s",
+				 view->plan->columns[col->column].name, view->plan->name, edata->message);
+	else
+		snprintf(message, sizeof(message), "feature view \"%s\": %s",
+				 view->plan->name, edata->message);
+	fe_push_note_error(p, message);
+}
+
+/*
+ * One column by itself, left out if it fails.  lookup: its aggregates too, and
+ * with them existence; else ev's values are used.  False: it failed.
+ */
+static bool
+evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime T,
+				  bool lookup, Evaluated *ev)
+{
+	FePushColumn *col = &view->columns[i];
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = false;
+
+	ev->v.texts[i] = NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		make_column_program(view, col);
+		if (lookup)
+			ev->exists = fe_state_lookup_ref(col->reader, ref, T, ev->values, ev->nulls,
+											 &ev->info, &ev->found);
+		if (!lookup || (ev->found && ev->exists))
+		{
+			fe_output_program_input(col->prog, ev->values, ev->nulls, T);
+			if (lookup)
+				ev->exists = fe_output_program_having(col->prog);
+			if (ev->exists)
+				column_text(col->prog, col, ev, i);
+			fe_output_program_reset(col->prog);
+		}
+		ReleaseCurrentSubTransaction();
+		ok = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		drop_column_program(col);
+		note_field_error(p, view, col, edata);
+		ev->v.texts[i] = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/* The aggregates cannot all be computed: column by column. */
+static void
+evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+{
+	int			good = -1;
+
+	for (int i = 0; i < view->ncolumns; i++)
+	{
+		if (!evaluate_isolated(p, view, i, ref, T, true, ev))
+			continue;
+		good = i;
+		if (!ev->found || !ev->exists)
+			return;
+	}
+	if (good < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("no feature of an entity could be computed")));
+	ev->found = ev->exists = true;
+}
+
+static void
+evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+{
+	view->at_column = NO_COLUMN;
+	ev->exists = fe_state_lookup_ref(view->reader, ref, T, ev->values, ev->nulls,
+									 &ev->info, &ev->found);
+	if (!ev->found || !ev->exists)
+		return;
+	fe_output_program_input(view->prog, ev->values, ev->nulls, T);
+	ev->exists = fe_output_program_having(view->prog);
+	for (int i = 0; ev->exists && i < view->ncolumns; i++)
+	{
+		if (view->columns[i].isolated)
+		{
+			evaluate_isolated(p, view, i, ref, T, false, ev);
+			continue;
+		}
+		view->at_column = i;
+		column_text(view->prog, &view->columns[i], ev, i);
+	}
+	view->at_column = NO_COLUMN;
+	fe_output_program_reset(view->prog);
+}
+
+/* ---- what is to be done --------------------------------------------------- */
+
+/* Notes contents and the next date, where there is any reason to. */
+static void
+note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
+{
+	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, due != FE_NEVER);
+
+	if (e == NULL)
+		return;
+	if (e->retry)
+		view->retries--;
+	e->retry = false;
+	if (due == FE_NEVER)
+	{
+		fe_schedule_remove(view->schedule, ref);
+		return;
+	}
+	e->content = content;
+	fe_schedule_at(view->schedule, e, due);
+}
+
+/* T at which the entity is to be looked at again, all by itself. */
+static FeTime
+next_date(const FePushView *view, const Evaluated *ev, FeTime T)
+{
+	FeTime		due = ev->info.next_change;
+	int			refresh = view->plan->options.time_refresh;
+
+	if ((view->uses_time && ev->exists) || view->having_uses_time)
+	{
+		if (refresh < 0)
+			refresh = fe_setting_time_refresh;
+		due = Min(due, T + Max(refresh, 1) * FE_USEC_PER_SEC);
+	}
+	return due;
+}
+
+/* Appends what brings Redis up to date.  Nothing in here fails half way. */
+static void
+push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
+			   Evaluated *ev)
+{
+	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, false);
+	uint64		before = e ? e->content : FE_CONTENT_UNKNOWN;
+	bool		retry = e && e->retry;
+	bool		dirty = reason == FE_PUSH_DIRTY;
+	uint64		content = FE_CONTENT_GONE;
+	FeTime		due;
+	FeUnitKind	kind;
+	int			replies;
+
+	if (!ev->found || any_null(view->plan, ev->nulls))
+	{
+		note_schedule(view, ref, content, FE_NEVER);
+		fe_state_set_pushed(view->shared, view->plan, ref, false);
+		return;
+	}
+	ev->v.key = fe_encode_key(view, ev->values, &ev->v.keylen);
+	ev->v.lsn = ev->info.lsn;
+	due = next_date(view, ev, ev->v.T);
+	if (ev->exists && (due != FE_NEVER || !dirty))
+		content = fe_encode_content(view, &ev->v);	/* to be compared then, or now */
+	note_schedule(view, ref, content, due);
+
+	if (!dirty && !retry && content == before)
+		return;
+	if (!ev->exists)
+	{
+		fe_encode_gone(p, view, ev->v.key, ev->v.keylen);
+		fe_flight_add(p, FE_UNIT_GONE, 1, view, &ref, dirty);
+		return;
+	}
+	if (dirty)
+		kind = ev->info.changed ? FE_UNIT_CHANGE : FE_UNIT_REFILL;
+	else						/* an entity that comes into being is no renewal */
+		kind = retry || before == FE_CONTENT_GONE ? FE_UNIT_CHANGE : FE_UNIT_TIME;
+	ev->v.known = dirty && ev->info.pushed && !retry;
+	replies = fe_encode_push(p, view, kind, &ev->v);
+	fe_flight_add(p, kind, replies, view, &ref, dirty);
+}
+
+static void
+push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, FeTime T,
+		 bool isolated)
+{
+	MemoryContext old = MemoryContextSwitchTo(p->slice_cxt);
+	int			n = view->plan->nkeys + view->plan->naggs;
+	Evaluated	ev = {0};
+
+	ev.values = palloc0(n * sizeof(Datum));
+	ev.nulls = palloc0(n * sizeof(bool));
+	ev.v.texts = palloc0(Max(view->ncolumns, 1) * sizeof(char *));
+	ev.v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
+	ev.v.T = T;
+	ev.info.next_change = FE_NEVER;
+
+	/*
+	 * An entity may only be freed while Redis does not have it.  One that was
+	 * taken off the dirty list is held anyway.
+	 */
+	if (reason == FE_PUSH_DUE)
+		fe_state_set_pushed(view->shared, view->plan, ref, true);
+	if (isolated)
+		evaluate_each(p, view, ref, T, &ev);
+	else
+		evaluate_all(p, view, ref, T, &ev);
+	push_evaluated(p, view, ref, reason, &ev);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(p->slice_cxt);
+}
+
+/* ---- slices ---------------------------------------------------------------- */
+
+typedef struct Slice
+{
+	volatile int next;			/* entity under way */
+	volatile bool isolated;		/* ... column by column */
+	volatile int mark;			/* length of the output before it */
+	volatile bool begun;		/* an entity is under way */
+} Slice;
+
+static void
+run_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
+		  FePushReason reason, Slice *slice)
+{
+	FeTime		T;
+
+	slice->begun = false;
+	fe_push_enter(view);
+	T = fe_clock_now();
+	fe_clock_set_eval_time(T);
+	fe_push_make_programs(view);
+	slice->begun = true;
+	for (; slice->next < n; slice->next++)
+	{
+		slice->mark = p->redis->out.len;
+		push_one(p, view, refs[slice->next], reason, T, slice->isolated);
+		slice->isolated = false;
+	}
+	fe_clock_set_eval_time(PG_INT64_MIN);
+	fe_push_leave();
+}
+
+/*
+ * After an ERROR, in a clean state: decides how to go on.  False: the view is
+ * not what it was, the rest is left to whoever comes after it.
+ */
+static bool
+recover_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
+			  FePushReason reason, Slice *slice, ErrorData *edata)
+{
+	int			column = view->at_column;
+
+	fe_push_drop_programs(view);
+	if (!fe_push_view_ready(view))
+		return false;
+	if (!slice->begun)
+	{
+		note_field_error(p, view, NULL, edata);
+		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BROKEN_RETRY);
+		return false;
+	}
+	if (column != NO_COLUMN && !slice->isolated)
+	{
+		view->columns[column].isolated = true;
+		return true;
+	}
+	if (!slice->isolated)
+	{
+		slice->isolated = true;
+		return true;
+	}
+
+	/* Not even column by column: this entity stays as it is in Redis. */
+	note_field_error(p, view, NULL, edata);
+	if (reason == FE_PUSH_DIRTY)
+		fe_state_set_pushed(view->shared, view->plan, refs[slice->next], true);
+	slice->isolated = false;
+	slice->next++;
+	return true;
+}
+
+void
+fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
+			 FePushReason reason)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Slice		slice = {.mark = p->redis->out.len};
+
+	while (slice.next < n)
+	{
+		ErrorData  *volatile edata = NULL;
+
+		PG_TRY();
+		{
+			run_slice(p, view, refs, n, reason, &slice);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(cxt);
+			edata = CopyErrorData();
+			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+				PG_RE_THROW();
+			FlushErrorState();
+			AbortCurrentTransaction();
+			MemoryContextSwitchTo(cxt);
+		}
+		PG_END_TRY();
+		if (edata == NULL)
+			break;
+
+		/* what was appended for the entity under way is no whole command */
+		p->redis->out.len = slice.mark;
+		p->redis->out.data[slice.mark] = '\0';
+		fe_clock_set_eval_time(PG_INT64_MIN);
+		MemoryContextReset(p->slice_cxt);
+		if (!recover_slice(p, view, refs, n, reason, &slice, edata))
+		{
+			for (int i = slice.next; i < n && reason == FE_PUSH_DIRTY; i++)
+				fe_state_put_dirty(view->shared, view->plan, refs[i]);
+			view->live = false; /* filled when it is found live again */
+			fe_ticket_failed(p);
+			break;
+		}
+		FreeErrorData(edata);
+	}
+}

@@ -1,0 +1,386 @@
+/*
+ * pusher.c
+ *		The pusher worker: keeps Redis equal to SQL.  One process a database.
+ *
+ * A loop of short, bounded steps: take entities off the dirty lists, evaluate
+ * them, append commands, send and receive what is possible, digest replies;
+ * then those that are due because time has passed; then a few keys of the
+ * search for stale ones.  Fresh changes always come first.  It waits only at
+ * the end of a round, and never with a transaction or a lock.
+ *
+ * Redis away: nothing is taken off the dirty lists, which live with the
+ * entities and so are bounded; the connection is tried again after 0.1 to 5
+ * seconds.  A server with another run id than the one that was filled, and the
+ * first connection of this process, mean a refill: everything is marked dirty,
+ * and keys of no entity are looked for.
+ *
+ * State of the connection, errors and counts stand in FeDatabase.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "online/pusher.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define RECONNECT_FIRST	100		/* ms */
+#define RECONNECT_MAX	5000
+#define KEEPALIVE		15000	/* ms of silence before a PING */
+#define LOOK_AROUND		1000	/* ms, the longest sleep: should a wake-up be missed */
+
+/* ---- connection ----------------------------------------------------------------- */
+
+static void
+show_connected(FePusher *p, bool connected)
+{
+	SpinLockAcquire(&p->db->mutex);
+	p->db->redis_connected = connected;
+	SpinLockRelease(&p->db->mutex);
+}
+
+/* The connection failed, or could not be made: try again later. */
+static void
+connection_lost(FePusher *p)
+{
+	fe_flight_crash(p);
+	fe_ticket_failed(p);
+	show_connected(p, false);
+	fe_push_note_error(p, p->redis->error);
+	pg_atomic_fetch_add_u64(&p->db->push_failures, 1);
+	p->reconnect_delay = Min(RECONNECT_MAX, Max(RECONNECT_FIRST, p->reconnect_delay * 2));
+	p->reconnect_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), p->reconnect_delay);
+	if (!p->outage)
+		ereport(LOG,
+				(errmsg("pushing features to Redis is interrupted: %s", p->redis->error)));
+	p->outage = true;
+}
+
+/* A new setting: the old server is left alone from now on. */
+static void
+follow_setting(FePusher *p)
+{
+	const char *error;
+
+	if (p->url_text != NULL && strcmp(p->url_text, fe_setting_redis_url) == 0)
+		return;
+	fe_flight_crash(p);
+	show_connected(p, false);
+	if (p->url_text)
+		pfree(p->url_text);
+	p->url_text = MemoryContextStrdup(p->cxt, fe_setting_redis_url);
+	p->run_id[0] = '\0';
+	p->reconnect_delay = 0;
+	p->reconnect_at = 0;
+	if (p->url_text[0] == '\0')
+		proc_exit(0);
+	if (!fe_redis_url_parse(p->url_text, &p->url, &error))
+	{
+		char		message[FE_ERROR_LEN];
+
+		snprintf(message, sizeof(message), "feature_engine.redis_url: %s", error);
+		fe_push_note_error(p, message);
+		ereport(LOG,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"%s\"", "feature_engine.redis_url"),
+				 errdetail("%s.", error)));
+		p->reconnect_at = DT_NOEND; /* until it is changed */
+	}
+}
+
+static void
+fill_all(FePusher *p)
+{
+	dlist_iter	it;
+
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (view->retired)
+			fe_scan_restart(view, true);
+		else
+			view->wants_fill = true;
+	}
+}
+
+/* True: there is a connection.  Takes a while only when one is being made. */
+static bool
+ensure_connected(FePusher *p)
+{
+	if (fe_redis_connected(p->redis))
+		return true;
+	if (GetCurrentTimestamp() < p->reconnect_at)
+		return false;
+	if (!fe_redis_connect(p->redis, &p->url))
+	{
+		connection_lost(p);
+		return false;
+	}
+	if (p->redis->run_id[0] == '\0' || strcmp(p->redis->run_id, p->run_id) != 0)
+		fill_all(p);
+	strlcpy(p->run_id, p->redis->run_id, sizeof(p->run_id));
+	show_connected(p, true);
+	if (p->outage)
+		ereport(LOG, (errmsg("pushing features to Redis goes on")));
+	p->outage = false;
+	return true;
+}
+
+/* Sends, receives, digests. */
+static bool
+exchange(FePusher *p)
+{
+	if (fe_redis_connected(p->redis) && fe_redis_pump(p->redis) && fe_flight_collect(p))
+		return true;
+	connection_lost(p);
+	return false;
+}
+
+/* Asks an idle server for a sign of life. */
+static void
+keep_alive(FePusher *p, TimestampTz now)
+{
+	StringInfo	out = &p->redis->out;
+
+	if (p->redis->owed > 0 ||
+		now < TimestampTzPlusMilliseconds(p->redis->last_received, KEEPALIVE))
+		return;
+	fe_redis_begin(out, 1);
+	fe_redis_arg_str(out, "PING");
+	fe_flight_add(p, FE_UNIT_PING, 1, NULL, NULL, false);
+}
+
+/* ---- one round ------------------------------------------------------------------- */
+
+static int
+push_interval(const FePushView *view)
+{
+	int			ms = view->plan->options.push_interval;
+
+	return ms < 0 ? fe_setting_push_interval : ms;
+}
+
+/* May entities of this view be taken now? */
+static bool
+may_push(const FePushView *view, TimestampTz now)
+{
+	return view->live && now >= view->retry_at;
+}
+
+/* Pushes a slice of what has changed.  True: there is more. */
+static bool
+push_dirty(FePusher *p, FePushView *view, TimestampTz now)
+{
+	FeEntityRef refs[FE_PUSH_SLICE];
+	int			n;
+
+	if (view->wants_fill)
+		fe_push_begin_fill(p, view);
+	if ((now < view->next_push && !fe_ticket_waiting(p)) || !fe_flight_has_room(p))
+		return false;
+	n = fe_state_take_dirty(view->shared, view->plan, refs, FE_PUSH_SLICE);
+	if (n == 0)
+	{
+		view->drained = true;
+		if (view->inflight == 0)
+			view->filling = view->renew_all = false;
+		return false;
+	}
+	fe_push_refs(p, view, refs, n, FE_PUSH_DIRTY);
+	if (n == FE_PUSH_SLICE)
+		return true;
+	/* the list is empty: let changes gather, unless somebody waits for it */
+	view->next_push = TimestampTzPlusMilliseconds(now, push_interval(view));
+	return false;
+}
+
+static bool
+push_due(FePusher *p, FePushView *view, int max)
+{
+	FeEntityRef refs[FE_PUSH_SLICE];
+	FeTime		now = fe_clock_now();
+	int			n = 0;
+
+	while (n < max && fe_schedule_pop(view->schedule, now, &refs[n]))
+		n++;
+	if (n > 0)
+		fe_push_refs(p, view, refs, n, FE_PUSH_DUE);
+	return n == max;
+}
+
+/* Work on every view, fresh changes first.  True: there is more at once. */
+static bool
+work_on_views(FePusher *p, TimestampTz now)
+{
+	bool		more = false;
+	bool		retired = false;
+	dlist_mutable_iter it;
+
+	dlist_foreach_modify(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (may_push(view, now))
+			more |= push_dirty(p, view, now);
+	}
+	dlist_foreach_modify(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (may_push(view, now) && fe_flight_has_room(p))
+			more |= push_due(p, view, more ? FE_DUE_SLICE : FE_PUSH_SLICE);
+		retired |= view->retired && view->scan != NULL;
+	}
+	dlist_foreach_modify(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		/* retired views first: current ones find what is left of their keys */
+		if (view->retired || (!retired && may_push(view, now)))
+			more |= fe_scan_step(p, view);
+		if (view->retired && view->scan == NULL && view->inflight == 0)
+		{
+			fe_push_free_view(view);
+			more = true;		/* it is others' turn now */
+		}
+	}
+	return more;
+}
+
+/* Milliseconds until something has to be done without any event. */
+static long
+time_to_wait(FePusher *p)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz wake = TimestampTzPlusMilliseconds(now, LOOK_AROUND);
+	FeTime		due = FE_NEVER;
+	bool		room;
+	dlist_iter	it;
+
+	if (!fe_redis_connected(p->redis))
+		wake = Min(wake, p->reconnect_at);
+	else
+	{
+		room = fe_flight_has_room(p);
+		wake = Min(wake, TimestampTzPlusMilliseconds(p->redis->last_received,
+													 p->redis->owed > 0 ? FE_REDIS_REPLY_TIMEOUT :
+													 KEEPALIVE));
+		dlist_foreach(it, &p->views)
+		{
+			FePushView *view = dlist_container(FePushView, node, it.cur);
+
+			if (!view->live || !room)
+				continue;
+			if (view->retry_at > now)
+				wake = Min(wake, view->retry_at);
+			else
+			{
+				if (view->next_push > now)
+					wake = Min(wake, view->next_push);
+				due = Min(due, fe_schedule_next(view->schedule));
+			}
+		}
+	}
+	/* dates are on the engine's clock, which tests may stop or turn */
+	if (due != FE_NEVER)
+		wake = Min(wake, now + Min(Max(due - fe_clock_now(), 0), LOOK_AROUND * 1000));
+	return TimestampDifferenceMilliseconds(now, wake);
+}
+
+/* Does any view go to Redis, or can keys of former views still be removed? */
+static bool
+has_work(FePusher *p)
+{
+	dlist_iter	it;
+
+	if (p->views_pending)
+		return true;
+	dlist_foreach(it, &p->views)
+		if (!dlist_container(FePushView, node, it.cur)->retired)
+			return true;
+	return !dlist_is_empty(&p->views) && fe_redis_connected(p->redis);
+}
+
+/* Follows settings and the catalogue. */
+static void
+look_around(FePusher *p)
+{
+	fe_worker_reloaded = false;
+	follow_setting(p);
+	if (!p->views_loaded || pg_atomic_read_u64(&p->db->catalog_loads) != p->catalog_loads ||
+		(p->views_pending && GetCurrentTimestamp() >= p->views_retry))
+		fe_push_load_views(p);
+	if (!has_work(p))
+		proc_exit(0);
+	fe_push_find_slots(p);
+}
+
+static void
+one_round(FePusher *p)
+{
+	TimestampTz now;
+	bool		more = false;
+
+	look_around(p);
+	if (ensure_connected(p))
+	{
+		uint64		finished = p->finished;
+
+		now = GetCurrentTimestamp();
+		more = work_on_views(p, now);
+		keep_alive(p, now);
+		/* replies make room, and may bring keys to look at */
+		more |= exchange(p) && p->finished != finished;
+		fe_ticket_step(p);
+	}
+	if (fe_redis_connected(p->redis))
+		fe_worker_wait(more && fe_flight_has_room(p) ? 0 : time_to_wait(p),
+					   p->redis->sock, fe_redis_events(p->redis));
+	else
+		fe_worker_wait(time_to_wait(p), PGINVALID_SOCKET, 0);
+}
+
+/* ---- the process ------------------------------------------------------------------- */
+
+static FePusher *
+create_pusher(FeDatabase *db)
+{
+	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine pusher",
+											  ALLOCSET_DEFAULT_SIZES);
+	FePusher   *p = MemoryContextAllocZero(cxt, sizeof(FePusher));
+
+	p->db = db;
+	p->cxt = cxt;
+	p->slice_cxt = AllocSetContextCreate(cxt, "feature_engine push slice",
+										 ALLOCSET_DEFAULT_SIZES);
+	p->redis = fe_redis_create(cxt);
+	p->units = MemoryContextAlloc(cxt, FE_MAX_UNITS * sizeof(FeUnit));
+	dlist_init(&p->views);
+	return p;
+}
+
+static void
+pusher_exit(int code, Datum arg)
+{
+	FePusher   *p = (FePusher *) DatumGetPointer(arg);
+
+	show_connected(p, false);
+}
+
+void
+fe_pusher_worker_main(Datum dboid)
+{
+	FeDatabase *db = fe_worker_start(DatumGetObjectId(dboid), FE_ROLE_PUSHER);
+	FePusher   *p = create_pusher(db);
+
+	before_shmem_exit(pusher_exit, PointerGetDatum(p));
+	fe_encode_settings();
+	fe_worker_set_state(FE_WORKER_RUNNING);
+	MemoryContextSwitchTo(p->cxt);
+	for (;;)
+	{
+		one_round(p);
+		MemoryContextSwitchTo(p->cxt);
+	}
+}

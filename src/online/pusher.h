@@ -1,0 +1,264 @@
+/*
+ * pusher.h
+ *		What the pusher's own files share; no other room includes this.
+ *
+ * All of it is private memory of one pusher worker, bounded by the number of
+ * entities (schedule) and by constants (what is on its way to Redis).
+ */
+#ifndef FE_ONLINE_PUSHER_H
+#define FE_ONLINE_PUSHER_H
+
+#include "postgres.h"
+#include "definition/plan.h"
+#include "definition/template.h"
+#include "fmgr.h"
+#include "lib/ilist.h"
+#include "online/connection.h"
+#include "online/online.h"
+#include "state/state.h"
+
+#define FE_PUSH_SLICE		256	/* entities evaluated in one transaction */
+#define FE_DUE_SLICE		64	/* of those due by time, while fresh ones wait */
+#define FE_MAX_UNITS		8192	/* updates on their way to Redis */
+#define FE_MAX_UNSENT		(4 * 1024 * 1024)	/* bytes waiting for the socket */
+#define FE_NEVER			PG_INT64_MAX
+
+/* ---- schedule (schedule.c) ---------------------------------------------- */
+
+/* Contents of an entity as last pushed: a hash of its texts, or one of these. */
+#define FE_CONTENT_UNKNOWN	UINT64CONST(0)	/* must be pushed */
+#define FE_CONTENT_GONE		UINT64CONST(1)	/* not in Redis */
+#define FE_CONTENT_MASK		(UINT64_MAX >> 3)
+
+typedef struct FeScheduleEntry
+{
+	FeRef		ref;
+	uint32		serial;
+	uint64		hash;
+	FeTime		due;			/* FE_NEVER = on no date */
+	uint64		content:61;
+	uint64		retry:1;		/* failed: pushed as a change when due */
+	uint64		queued:1;		/* the heap holds a date <= due */
+	uint64		status:1;		/* of the hash table */
+} FeScheduleEntry;
+
+typedef struct FeSchedule FeSchedule;
+
+extern FeSchedule *fe_schedule_create(MemoryContext cxt);
+extern void fe_schedule_free(FeSchedule *s);
+/* The entity's entry; an entry of an earlier entity at the same place is reset. */
+extern FeScheduleEntry *fe_schedule_get(FeSchedule *s, FeEntityRef ref, bool create);
+extern void fe_schedule_remove(FeSchedule *s, FeEntityRef ref);
+/* Sets entry->due. */
+extern void fe_schedule_at(FeSchedule *s, FeScheduleEntry *entry, FeTime due);
+/* Takes an entity that is due off; its due is FE_NEVER then. */
+extern bool fe_schedule_pop(FeSchedule *s, FeTime now, FeEntityRef *ref);
+/* First date, FE_NEVER = none.  May be too early, never too late. */
+extern FeTime fe_schedule_next(const FeSchedule *s);
+
+/* ---- views (views.c) ---------------------------------------------------- */
+
+/* A feature that goes to Redis. */
+typedef struct FePushColumn
+{
+	int			column;			/* in FePlan.columns */
+	char	   *name;			/* as written to Redis */
+	int			namelen;
+	FmgrInfo	out;
+	bool		kept;			/* of a retired view: another view has this field now */
+	bool		isolated;		/* has raised an error: runs by itself from now on */
+	MemoryContext cxt;			/* of what follows, made when first needed */
+	FeOutputProgram *prog;		/* this column alone */
+	FeStateReader *reader;
+} FePushColumn;
+
+typedef struct FePushView
+{
+	dlist_node	node;
+	int32		viewid;
+	MemoryContext cxt;			/* all of it: plan, programs, this struct */
+	FePlan	   *plan;
+	FeViewShared *shared;		/* NULL: no slot */
+	bool		live;			/* was so when last looked at */
+	bool		retired;		/* dropped or redefined: only its keys are cleaned */
+
+	FeTemplate *tmpl;
+	char	   *pattern;		/* for SCAN */
+	FmgrInfo   *keyout;			/* [nkeys] */
+	FmgrInfo   *keyin;			/* for reading keys back */
+	Oid		   *keyioparam;
+	int			ncolumns;
+	FePushColumn *columns;
+	bool		uses_time;		/* features depend on T other than through windows */
+	bool		having_uses_time;	/* ... and existence too */
+	char	   *own_lsn;		/* _lsn:<view>, our fence where the key is shared */
+	int64		ttl;			/* ms, 0 = none */
+
+	bool		shares;			/* other views write to the same keys */
+	bool		sharer_forever; /* one of the views, this one included, has no ttl */
+	int64		sharer_ttl;		/* longest ttl of the others, 0 = one has none */
+
+	MemoryContext program_cxt;	/* of prog and reader, NULL = not made */
+	FeOutputProgram *prog;		/* all columns that are not isolated */
+	FeStateReader *reader;
+	volatile int at_column;		/* being evaluated, -1 = none: for error handling */
+	FeSchedule *schedule;
+
+	/* pace */
+	TimestampTz next_push;		/* push_interval */
+	TimestampTz retry_at;		/* Redis refused: paused till then */
+	int			retry_delay;	/* ms, doubles */
+	bool		filling;		/* refill under way: fenced writes */
+	bool		renew_all;		/* ... which set the expiry anew */
+	bool		wants_fill;
+	bool		drained;		/* dirty list was seen empty in this cycle */
+	int			retries;		/* entries of the schedule marked as retry */
+	int			inflight;		/* units that point here */
+	struct FeKeyScan *scan;		/* looking for keys to delete, or NULL */
+} FePushView;
+
+/* ---- what is on its way (flight.c) --------------------------------------- */
+
+typedef enum FeUnitKind
+{
+	FE_UNIT_CHANGE,				/* values, the source changed */
+	FE_UNIT_REFILL,				/* values, of an entity that was not changed */
+	FE_UNIT_TIME,				/* values, time has passed */
+	FE_UNIT_GONE,				/* the entity's key or fields deleted */
+	FE_UNIT_STALE,				/* a key of no entity deleted */
+	FE_UNIT_SCAN,				/* SCAN */
+	FE_UNIT_PING
+} FeUnitKind;
+
+/* Commands that belong together; confirmed or failed as one. */
+typedef enum FeOutcome
+{
+	FE_OUTCOME_OK = 0,
+	FE_OUTCOME_REFUSED,			/* an error of this key */
+	FE_OUTCOME_PAUSE,			/* of this view's keys */
+	FE_OUTCOME_BROKEN			/* of the server */
+} FeOutcome;
+
+/* A command, or a transaction of some, that is on its way. */
+typedef struct FeUnit
+{
+	FePushView *view;			/* NULL for PING */
+	FeEntityRef ref;
+	uint8		kind;			/* FeUnitKind */
+	uint8		replies;		/* still to come */
+	uint8		outcome;		/* FeOutcome of those that came */
+	bool		taken;			/* off the dirty list: goes back there on failure */
+} FeUnit;
+
+typedef struct FePusher
+{
+	FeDatabase *db;
+	MemoryContext cxt;
+	MemoryContext slice_cxt;	/* one entity */
+	FeRedis    *redis;
+	char	   *url_text;
+	FeRedisUrl	url;
+	char		run_id[64];		/* of the server that was filled */
+	bool		outage;			/* has been told in the log */
+	TimestampTz reconnect_at;
+	int			reconnect_delay;	/* ms */
+
+	uint64		catalog_loads;	/* as of the last load of views */
+	uint64		catalog_changes;
+	bool		views_loaded;
+	bool		views_pending;	/* a plan could not be loaded: try again */
+	TimestampTz views_retry;
+	dlist_head	views;			/* FePushView, retired ones included */
+
+	FeUnit	   *units;			/* ring of FE_MAX_UNITS */
+	uint64		queued;			/* units ever begun */
+	uint64		finished;		/* units ever confirmed or failed */
+
+	/* the drain cycle behind tickets, see tickets.c */
+	uint64		cycle_ticket;
+	uint64		cycle_end;		/* value of queued; valid once cycle_drained */
+	bool		cycle_drained;
+} FePusher;
+
+/* views.c */
+/* Brings p->views in line with the catalogue. */
+extern void fe_push_load_views(FePusher *p);
+/* Sets each view's slot and whether it is live. */
+extern void fe_push_find_slots(FePusher *p);
+/* Everything is to be pushed and stale keys to be looked for. */
+extern void fe_push_begin_fill(FePusher *p, FePushView *view);
+extern void fe_push_free_view(FePushView *view);
+/* Forgets compiled expressions; they are made anew when needed. */
+extern void fe_push_drop_programs(FePushView *view);
+/* Is the slot still the one that this view's plan was loaded for, and live? */
+extern bool fe_push_view_ready(const FePushView *view);
+
+/* flight.c */
+extern bool fe_flight_has_room(const FePusher *p);	/* for a slice */
+/* What was appended to p->redis->out, with that many replies to come; view and
+ * ref may be NULL. */
+extern void fe_flight_add(FePusher *p, FeUnitKind kind, int replies, FePushView *view,
+						  const FeEntityRef *ref, bool taken);
+/* Digests the replies that are there.  False: the connection had to be closed. */
+extern bool fe_flight_collect(FePusher *p);
+/* The connection is gone: what was under way is to be pushed again. */
+extern void fe_flight_crash(FePusher *p);
+/* Shows a message as the last error of pushing. */
+extern void fe_push_note_error(FePusher *p, const char *message);
+
+/* encode.c */
+
+/* What an entity is to be in Redis. */
+typedef struct FePushVector
+{
+	const char *key;
+	int			keylen;
+	FeTime		T;
+	XLogRecPtr	lsn;
+	bool		known;			/* the key is in Redis and ours, as far as we know */
+	char	  **texts;			/* [ncolumns], NULL = no value */
+	int		   *lens;
+} FePushVector;
+
+extern void fe_encode_settings(void);
+/* A value's text for Redis, in CurrentMemoryContext. */
+extern char *fe_encode_text(FmgrInfo *out, Datum value, int *len);
+/* The entity's key (no NULL among keys), in CurrentMemoryContext. */
+extern char *fe_encode_key(const FePushView *view, const Datum *keys, int *len);
+extern uint64 fe_encode_content(const FePushView *view, const FePushVector *v);
+/* Append to out what sets all fields; returns the number of replies to come. */
+extern int fe_encode_push(FePusher *p, const FePushView *view, FeUnitKind kind,
+						   const FePushVector *v);
+/* The same for deletion: one reply. */
+extern void fe_encode_gone(FePusher *p, const FePushView *view, const char *key, int keylen);
+extern void fe_encode_stale(FePusher *p, const char *key, int keylen);
+
+/* evaluate.c */
+extern void fe_push_make_programs(FePushView *view);
+typedef enum FePushReason
+{
+	FE_PUSH_DIRTY,				/* taken off the dirty list */
+	FE_PUSH_DUE					/* the schedule says so */
+} FePushReason;
+
+extern void fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
+						 FePushReason reason);
+/* A transaction in which a view's expressions may run, as its owner. */
+extern void fe_push_enter(const FePushView *view);
+extern void fe_push_leave(void);
+
+/* fill.c */
+extern void fe_scan_start(FePushView *view);
+/* Works on keys that were found, or asks for more; true = more work at once. */
+extern bool fe_scan_step(FePusher *p, FePushView *view);
+extern void fe_scan_reply(FePushView *view, redisReply *reply);	/* takes the reply */
+/* From the beginning again; reply_lost: no reply will come for the last SCAN. */
+extern void fe_scan_restart(FePushView *view, bool reply_lost);
+extern void fe_scan_end(FePushView *view);
+
+/* tickets.c */
+extern void fe_ticket_step(FePusher *p);
+extern void fe_ticket_failed(FePusher *p);
+extern bool fe_ticket_waiting(const FePusher *p);	/* somebody does */
+
+#endif							/* FE_ONLINE_PUSHER_H */

@@ -1,0 +1,398 @@
+/*
+ * views.c
+ *		The feature views that go to Redis, as the pusher keeps them.
+ *		Runs in the pusher, catalogue access in a transaction of its own.
+ *
+ * A view that is dropped or redefined is *retired*: what is needed to find and
+ * remove its keys is kept until that is done.  (If Redis is away at that time
+ * and the pusher ends, the keys stay until their ttl.)  Views whose templates
+ * have the same structure write to the same keys; each knows about the others.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "online/pusher.h"
+#include "optimizer/optimizer.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define LOAD_RETRY		5000	/* ms, after a plan could not be loaded */
+
+/* FeViewShared.resync: set by us once a fill has begun; 0 in a fresh slot, 1
+ * when somebody asks for a fill. */
+#define RESYNC_SEEN		2
+
+/* ---- one view ------------------------------------------------------------- */
+
+static char *
+to_utf8(const char *text)
+{
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return pstrdup(text);
+	return pstrdup(pg_server_to_any(text, strlen(text), PG_UTF8));
+}
+
+static void
+set_output(FmgrInfo *out, Oid type, MemoryContext cxt)
+{
+	Oid			function;
+	bool		isvarlena;
+
+	getTypeOutputInfo(type, &function, &isvarlena);
+	fmgr_info_cxt(function, out, cxt);
+}
+
+static void
+set_keys(FePushView *view)
+{
+	FePlan	   *plan = view->plan;
+
+	view->tmpl = fe_template_of_plan(plan);
+	view->pattern = to_utf8(fe_template_match_pattern(view->tmpl, NULL));
+	view->keyout = palloc0(plan->nkeys * sizeof(FmgrInfo));
+	view->keyin = palloc0(plan->nkeys * sizeof(FmgrInfo));
+	view->keyioparam = palloc0(plan->nkeys * sizeof(Oid));
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		Oid			function;
+
+		set_output(&view->keyout[i], plan->keys[i].type, view->cxt);
+		getTypeInputInfo(plan->keys[i].type, &function, &view->keyioparam[i]);
+		fmgr_info_cxt(function, &view->keyin[i], view->cxt);
+	}
+}
+
+static void
+set_columns(FePushView *view)
+{
+	FePlan	   *plan = view->plan;
+
+	view->columns = palloc0(Max(plan->ncolumns, 1) * sizeof(FePushColumn));
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const FeColumn *column = &plan->columns[i];
+		FePushColumn *col;
+
+		if (column->key >= 0 || !column->online)
+			continue;
+		col = &view->columns[view->ncolumns++];
+		col->column = i;
+		col->name = to_utf8(column->name);
+		col->namelen = strlen(col->name);
+		set_output(&col->out, column->type, view->cxt);
+		view->uses_time |= column->uses_time;
+	}
+}
+
+/* In a transaction.  NULL: the view does not go to Redis. */
+static FePushView *
+make_view(FePusher *p, int32 viewid)
+{
+	MemoryContext cxt = AllocSetContextCreate(p->cxt, "feature_engine push view",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	FePushView *view = palloc0(sizeof(FePushView));
+
+	view->cxt = cxt;
+	view->viewid = viewid;
+	view->plan = fe_plan_load(viewid, cxt);
+	if (view->plan == NULL || !view->plan->options.online_enabled)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return NULL;
+	}
+	view->ttl = (view->plan->options.ttl + 999) / 1000;
+	set_keys(view);
+	set_columns(view);
+	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having);
+	view->own_lsn = to_utf8(psprintf("_lsn:%s", view->plan->name));
+	view->schedule = fe_schedule_create(cxt);
+	view->wants_fill = true;
+	MemoryContextSwitchTo(old);
+	return view;
+}
+
+void
+fe_push_free_view(FePushView *view)
+{
+	Assert(view->inflight == 0);
+	fe_scan_end(view);
+	dlist_delete(&view->node);
+	MemoryContextDelete(view->cxt);
+}
+
+/* Nothing is pushed for it any more; its keys are removed, if clean. */
+static void
+retire_view(FePusher *p, FePushView *view, bool clean)
+{
+	fe_push_drop_programs(view);
+	fe_scan_end(view);
+	view->retired = true;
+	view->live = false;
+	view->shared = NULL;
+	if (clean)
+		fe_scan_start(view);
+}
+
+/* Same keys and the same fields: what is in Redis is just overwritten. */
+static bool
+same_layout(const FePushView *a, const FePushView *b)
+{
+	if (!fe_template_same_structure(a->tmpl, b->tmpl) || a->ncolumns != b->ncolumns ||
+		strcmp(a->own_lsn, b->own_lsn) != 0)
+		return false;
+	for (int i = 0; i < a->ncolumns; i++)
+		if (strcmp(a->columns[i].name, b->columns[i].name) != 0)
+			return false;
+	return true;
+}
+
+/* ---- all views ------------------------------------------------------------ */
+
+static FePushView *
+find_view(FePusher *p, int32 viewid)
+{
+	dlist_iter	it;
+
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (view->viewid == viewid && !view->retired)
+			return view;
+	}
+	return NULL;
+}
+
+/* Does a current view write this field to the same keys? */
+static bool
+field_is_kept(FePusher *p, const FePushView *retired, const char *name)
+{
+	dlist_iter	it;
+
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (view->retired || !fe_template_same_structure(view->tmpl, retired->tmpl))
+			continue;
+		for (int i = 0; i < view->ncolumns; i++)
+			if (strcmp(view->columns[i].name, name) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* Who writes to the same keys as this view, and for how long? */
+static void
+find_sharers(FePusher *p, FePushView *view)
+{
+	bool		shared_before = view->shares;
+	bool		other_forever = false;
+	int64		longest = 0;
+	dlist_iter	it;
+
+	view->shares = false;
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *other = dlist_container(FePushView, node, it.cur);
+
+		if (other == view || other->retired ||
+			!fe_template_same_structure(other->tmpl, view->tmpl))
+			continue;
+		view->shares = true;
+		other_forever |= other->ttl == 0;
+		longest = Max(longest, other->ttl);
+	}
+	view->sharer_forever = other_forever || view->ttl == 0;
+	view->sharer_ttl = other_forever ? 0 : longest;
+	if (view->retired)
+	{
+		for (int i = 0; i < view->ncolumns; i++)
+			view->columns[i].kept = field_is_kept(p, view, view->columns[i].name);
+	}
+	else if (view->shares != shared_before)
+		view->wants_fill = true;
+}
+
+/* Loads a plan in a subtransaction: one that cannot be loaded stops no other. */
+static bool
+load_view(FePusher *p, int32 viewid, FePushView **result)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = false;
+
+	*result = NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		*result = make_view(p, viewid);
+		ReleaseCurrentSubTransaction();
+		ok = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		fe_push_note_error(p, edata->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/* A view as the catalogue has it now takes the place of the one we know. */
+static void
+replace_view(FePusher *p, FePushView *old, FePushView *view)
+{
+	if (old != NULL)
+	{
+		/* a view that went away, or came, changes what its sharers must do */
+		retire_view(p, old, view == NULL || !same_layout(old, view));
+		if (view != NULL)
+			view->renew_all = old->ttl != view->ttl;
+	}
+	if (view != NULL)
+		dlist_push_tail(&p->views, &view->node);
+}
+
+static bool
+is_current(const FePushView *view)
+{
+	const FePlan *plan = fe_plan_by_id(view->viewid, true);
+
+	return plan != NULL && plan->version == view->plan->version &&
+		plan->owner == view->plan->owner && strcmp(plan->name, view->plan->name) == 0;
+}
+
+static void
+load_in_transaction(FePusher *p)
+{
+	bool		installed;
+	List	   *ids = fe_plan_list(&installed);
+	ListCell   *lc;
+	dlist_mutable_iter it;
+
+	dlist_foreach_modify(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (!view->retired && !list_member_int(ids, view->viewid))
+			replace_view(p, view, NULL);
+	}
+	foreach(lc, ids)
+	{
+		FePushView *old = find_view(p, lfirst_int(lc));
+		FePushView *view;
+
+		if (old != NULL && is_current(old))
+			continue;
+		if (load_view(p, lfirst_int(lc), &view))
+			replace_view(p, old, view);
+		else
+			p->views_pending = true;
+	}
+	dlist_foreach_modify(it, &p->views)
+		find_sharers(p, dlist_container(FePushView, node, it.cur));
+
+	/* What shared keys with a retired view writes them once more. */
+	dlist_foreach_modify(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+		dlist_iter	other;
+
+		if (!view->retired || view->scan == NULL || !view->shares)
+			continue;
+		dlist_foreach(other, &p->views)
+		{
+			FePushView *sharer = dlist_container(FePushView, node, other.cur);
+
+			if (!sharer->retired && fe_template_same_structure(sharer->tmpl, view->tmpl))
+				sharer->wants_fill = true;
+		}
+	}
+}
+
+void
+fe_push_load_views(FePusher *p)
+{
+	uint64		loads = pg_atomic_read_u64(&p->db->catalog_loads);
+
+	p->views_pending = false;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	load_in_transaction(p);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	p->catalog_loads = loads;
+	p->views_loaded = true;
+	p->views_retry = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOAD_RETRY);
+	fe_ticket_failed(p);
+}
+
+/* ---- slots ------------------------------------------------------------------ */
+
+bool
+fe_push_view_ready(const FePushView *view)
+{
+	const FeViewShared *shared = view->shared;
+
+	return shared != NULL && shared->dboid == MyDatabaseId &&
+		shared->viewid == view->viewid &&
+		shared->state_version == view->plan->state_version &&
+		pg_atomic_read_u32((pg_atomic_uint32 *) &shared->state) == FE_VIEW_LIVE;
+}
+
+void
+fe_push_find_slots(FePusher *p)
+{
+	dlist_iter	it;
+
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+		bool		live_before = view->live;
+
+		if (view->retired)
+			continue;
+		if (!fe_push_view_ready(view))
+		{
+			FeViewShared *shared = fe_view_find(MyDatabaseId, view->viewid);
+
+			if (shared != view->shared)
+				fe_push_drop_programs(view);
+			view->shared = shared;
+		}
+		view->live = fe_push_view_ready(view);
+		if (view->live &&
+			(!live_before || pg_atomic_read_u32(&view->shared->resync) != RESYNC_SEEN))
+			view->wants_fill = true;
+	}
+}
+
+void
+fe_push_begin_fill(FePusher *p, FePushView *view)
+{
+	view->wants_fill = false;
+	view->filling = true;
+	view->drained = false;
+	pg_atomic_write_u32(&view->shared->resync, RESYNC_SEEN);
+	pg_memory_barrier();
+	fe_state_mark_all_dirty(view->shared, view->plan);
+	fe_scan_start(view);
+}

@@ -1,0 +1,194 @@
+/*
+ * state.h
+ *		Entities and panes in shared memory: the only code that locks them.
+ *
+ * Writers: one ingest worker per database.  It takes an entity's partition
+ * lock exclusively for the time of one entity's changes of one transaction.
+ * Readers (backends, pusher) take it shared, copy what an evaluation needs,
+ * and let go before they evaluate anything.  At most one partition lock is
+ * held at a time.
+ */
+#ifndef FE_STATE_H
+#define FE_STATE_H
+
+#include "postgres.h"
+#include "definition/plan.h"
+#include "memory/heap.h"
+
+typedef enum FeViewState
+{
+	FE_VIEW_FREE = 0,			/* slot unused */
+	FE_VIEW_WAITING,			/* known, backfill not begun */
+	FE_VIEW_BACKFILLING,
+	FE_VIEW_LIVE,
+	FE_VIEW_FAILED				/* an error stops this view; see last_error */
+} FeViewState;
+
+/* A feature view's shared control block. */
+typedef struct FeViewShared
+{
+	Oid			dboid;
+	int32		viewid;
+	int32		state_version;	/* of the plan its state was built with */
+	pg_atomic_uint32 state;		/* FeViewState */
+	slock_t		mutex;			/* guards the plain fields below */
+	char		last_error[FE_ERROR_LEN];
+	TimestampTz last_error_at;
+	TimestampTz retry_at;		/* failed: rebuilt not before */
+	int			failures;
+	double		backfill_total; /* rows expected (estimate), 0 = unknown */
+	pg_atomic_uint64 backfill_done;
+
+	/* changed by the writer only, dirty excepted */
+	pg_atomic_uint64 events;	/* row images applied since build */
+	pg_atomic_uint64 expired;	/* ignored: older than every window */
+	pg_atomic_uint64 late;
+	pg_atomic_uint64 entities;	/* in memory, tombstones included */
+	pg_atomic_uint64 panes;
+	pg_atomic_uint64 bytes;		/* allocated for this view */
+	pg_atomic_uint64 dirty;		/* entities waiting for the pusher */
+	pg_atomic_uint64 tombstones;	/* empty, kept until their keys are gone */
+	pg_atomic_uint64 null_keys; /* entities never pushed: a NULL key */
+
+	/* events before cutoff[track] are gone (monotonic, INT64_MIN at first) */
+	pg_atomic_uint64 cutoff[FE_MAX_TRACKS];
+
+	/* pusher: list of dirty entities, oldest first */
+	bool		online;			/* writers put changed entities on the list */
+	pg_atomic_uint32 resync;	/* everything must be pushed and stale keys looked for */
+
+	/* entity table: linear hashing, private to state */
+	uint64		table[24];
+} FeViewShared;
+
+extern void fe_state_init(void);	/* from _PG_init: shared memory */
+
+/* ---- view slots ------------------------------------------------------- */
+
+extern FeViewShared *fe_view_find(Oid dboid, int32 viewid);	/* NULL = none */
+/* Ingest worker: a fresh slot (ERROR when max_feature_views are in use). */
+extern FeViewShared *fe_view_claim(Oid dboid, int32 viewid, int32 state_version, bool online);
+/* Ingest worker: frees all entities and the slot; readers inside are waited
+ * for, later ones find the view gone.  plan is not used and may be NULL. */
+extern void fe_view_release(FeHeap *heap, FeViewShared *view, FePlan *plan);
+/* Crash of a worker in mid-merge, or a database that is gone: forget without
+ * walking (the heap is reset as a whole by the caller). */
+extern void fe_view_forget_all(Oid dboid);
+extern void fe_view_set_state(FeViewShared *view, FeViewState state);
+/* NULL: no error any more.  Leaves state and failures alone. */
+extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
+extern int	fe_view_count(void);	/* slots, for status */
+extern FeViewShared *fe_view_slot(int i);
+
+/*
+ * ---- writing (ingest worker only) -------------------------------------
+ *
+ * An error in the middle of apply, sweep or truncate leaves state unusable:
+ * they run while FeDatabase.merging is set.
+ */
+
+typedef struct FeStateWriter FeStateWriter;
+
+/* A row image's evaluated row program, entering (+1) or leaving (-1). */
+typedef struct FeDelta
+{
+	uint64		hash;
+	int			sign;
+	Datum	   *values;			/* [row expressions] */
+	bool	   *nulls;
+} FeDelta;
+
+extern FeStateWriter *fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan);
+extern void fe_state_writer_free(FeStateWriter *w);
+/* Heap bytes that such deltas take, on the safe side as an average of many;
+ * leaving a view that is live takes none. */
+extern Size fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n);
+/*
+ * Applies the deltas of one transaction that have the same hash, as one atomic
+ * change of the entity (or entities) concerned.  now = engine clock, lsn =
+ * the transaction's commit end LSN.
+ */
+extern void fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n,
+						   XLogRecPtr lsn, FeTime now);
+/* Hints that a hash will be applied soon (stage 0: bucket, 1: entity, 2: panes). */
+extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
+/*
+ * TRUNCATE: begin starts a new epoch, in which fe_state_apply first clears an
+ * entity of an older one; end clears the entities that no delta touched.
+ */
+extern void fe_state_truncate_begin(FeStateWriter *w);
+extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
+/*
+ * Maintenance: consolidates and drops panes, frees empty entities, over a part
+ * of the table; returns true when a full round has been completed.  Cheap
+ * enough to be called between batches; budget = entities to look at.
+ */
+extern bool fe_state_sweep(FeStateWriter *w, int budget, FeTime now);
+
+/* ---- reading ----------------------------------------------------------- */
+
+/* A name for an entity that may be gone by the time it is used. */
+typedef struct FeEntityRef
+{
+	FeRef		ref;
+	uint32		serial;
+	uint64		hash;
+} FeEntityRef;
+
+/* What a read tells besides the values. */
+typedef struct FeEntityInfo
+{
+	FeEntityRef ref;
+	XLogRecPtr	lsn;			/* last source change */
+	FeTime		next_change;	/* first T > now at which windows change the values */
+	bool		pushed;			/* known to be in Redis */
+	bool		changed;		/* source changed (or all marked dirty) since the last set_pushed */
+} FeEntityInfo;
+
+typedef struct FeStateReader FeStateReader;
+
+/*
+ * aggs: aggregates to compute (0-based), NULL = all.  Lives in cxt.  The view
+ * must stay claimed: each read checks the slot's identity and raises an error
+ * ("view was dropped/rebuilt") when it changed.
+ */
+extern FeStateReader *fe_state_reader_create(FePlan *plan, FeViewShared *view,
+											 const Bitmapset *aggs, MemoryContext cxt);
+/*
+ * For use by another statement: forgets T.  False: the view's slot is no longer
+ * the one it was made for.
+ */
+extern bool fe_state_reader_renew(FeStateReader *r);
+/*
+ * Values of one entity at T: keys, then aggregates [nkeys + naggs], in
+ * CurrentMemoryContext.  False: the entity does not exist at T.  ERROR when
+ * panes cannot give T exactly (as_of too old).  info may be NULL.
+ */
+extern bool fe_state_lookup(FeStateReader *r, const Datum *keys, const bool *keynulls,
+							FeTime T, Datum *values, bool *nulls, FeEntityInfo *info);
+/* By reference.  *found says whether the entity is still in memory (keys are
+ * filled in then, even when it does not exist at T). */
+extern bool fe_state_lookup_ref(FeStateReader *r, FeEntityRef ref, FeTime T,
+								Datum *values, bool *nulls, FeEntityInfo *info, bool *found);
+/* All entities; each exactly once if it exists throughout. */
+extern void fe_state_scan_begin(FeStateReader *r);
+extern bool fe_state_scan_next(FeStateReader *r, FeTime T, Datum *values, bool *nulls,
+							   FeEntityInfo *info);
+
+/* ---- the pusher's side ------------------------------------------------- */
+
+/*
+ * Takes up to max entities off the dirty list.  Each must be reported on by
+ * fe_state_set_pushed, or put back: until then it is not freed.  A pusher that
+ * starts marks all dirty, as it cannot know what its predecessor had taken.
+ */
+extern int	fe_state_take_dirty(FeViewShared *view, FePlan *plan, FeEntityRef *refs, int max);
+/* Puts one back (Redis failed). */
+extern void fe_state_put_dirty(FeViewShared *view, FePlan *plan, FeEntityRef ref);
+/* Marks every entity dirty (refill). */
+extern void fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan);
+/* Records that the entity's key is / is not in Redis any more: a tombstone
+ * that is no longer pushed can be freed. */
+extern void fe_state_set_pushed(FeViewShared *view, FePlan *plan, FeEntityRef ref, bool pushed);
+
+#endif							/* FE_STATE_H */

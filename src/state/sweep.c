@@ -1,0 +1,304 @@
+/*
+ * sweep.c
+ *		Maintenance by the ingest worker: old panes, empty entities, TRUNCATE.
+ *
+ * Being the only writer, it looks at entities without their lock and takes the
+ * partition lock, exclusively, of those that there is something to do about.
+ * Like fe_state_apply all this belongs into a merge step: an error halfway (no
+ * memory to combine two panes) would leave panes wrong.
+ */
+#include "postgres.h"
+
+#include "state/internal.h"
+
+/* Combining panes may take memory before it gives some back. */
+#define MERGE_ROOM			(64 * 1024)
+/* Panes that cost as much to look at as an entity does. */
+#define PANES_PER_ENTITY	8
+
+/* ---- empty entities -------------------------------------------------------------- */
+
+static bool
+is_empty(const FeStateWriter *w, const FeEntity *e)
+{
+	int			where = w->plan->where_track;
+
+	/* while rows and their deletes may come in any order, 0 proves nothing */
+	if (!w->live)
+		return !fe_entity_has_content(w->layout, e);
+	if (where >= 0)
+		return fe_entity_seqs(e)[where].count == 0;
+	return e->nrows == 0;
+}
+
+static void
+free_entity(FeStateWriter *w, FeRef ref)
+{
+	FeEntity   *e = fe_heap_ptr(ref);
+
+	fe_count(&w->view->entities, -1);
+	if (e->flags & FE_ENTITY_NULLKEY)
+		fe_count(&w->view->null_keys, -1);
+	if (e->flags & FE_ENTITY_TOMBSTONE)
+		fe_count(&w->view->tombstones, -1);
+	fe_table_unlink(w->table, ref);
+	fe_entity_free(w->heap, w->layout, ref);
+}
+
+bool
+fe_entity_settle(FeStateWriter *w, FeRef ref, bool source)
+{
+	FeEntity   *e = fe_heap_ptr(ref);
+	bool		online = w->view->online && (e->flags & FE_ENTITY_NULLKEY) == 0;
+	bool		was_tombstone = (e->flags & FE_ENTITY_TOMBSTONE) != 0;
+	bool		empty = is_empty(w, e);
+
+	if (empty)
+	{
+		uint64		held = online ? FE_ENTITY_HELD : FE_ENTITY_QUEUED | FE_ENTITY_TAKEN;
+
+		w->panes -= fe_entity_clear(w->heap, w->layout, e);
+		if ((e->flags & held) == 0)
+		{
+			free_entity(w, ref);
+			return true;
+		}
+	}
+	if (empty != was_tombstone)
+	{
+		e->flags ^= FE_ENTITY_TOMBSTONE;
+		fe_count(&w->view->tombstones, empty ? 1 : -1);
+	}
+	if (online && source)
+		e->flags |= FE_ENTITY_CHANGED;
+	/* by time alone only the end is news: the pusher follows windows itself */
+	if (online && (source || (empty && !was_tombstone)))
+		fe_dirty_queue(w->view, ref);
+	return false;
+}
+
+/*
+ * So many vanished entities wait for the pusher that it cannot be reaching
+ * Redis: forget what it was to do, and have it start over when it can.
+ */
+static void
+drop_tombstones(FeStateWriter *w)
+{
+	FeRef		ref = fe_dirty_detach(w->view);
+
+	while (ref != 0)
+	{
+		FeEntity   *e = fe_heap_ptr(ref);
+		FeRef		next = e->dirty_next;
+		LWLock	   *lock = fe_partition_lock(w->view, e->hash);
+
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		e->flags &= ~FE_ENTITY_QUEUED;
+		if (e->flags & FE_ENTITY_TOMBSTONE)
+		{
+			e->flags &= ~FE_ENTITY_PUSHED;
+			if ((e->flags & FE_ENTITY_TAKEN) == 0)
+				free_entity(w, ref);
+		}
+		LWLockRelease(lock);
+		ref = next;
+	}
+	/* only now: whoever starts over must find nobody marked as queued */
+	pg_atomic_write_u32(&w->view->resync, 1);
+}
+
+/* ---- panes ---------------------------------------------------------------------- */
+
+/*
+ * Announced before anything is dropped, so that a reader who finds panes
+ * missing under a lock finds the reason too.
+ */
+static void
+publish_cutoffs(FeStateWriter *w)
+{
+	for (int t = 0; t < w->layout->ntracks; t++)
+	{
+		pg_atomic_uint64 *cutoff = &w->view->cutoff[t];
+		int64		now = fe_grid_cutoff(w->layout->tracks[t].grid, w->t_min);
+
+		if (now > (int64) pg_atomic_read_u64(cutoff))
+			pg_atomic_write_u64(cutoff, (uint64) now);
+	}
+	pg_write_barrier();
+}
+
+static inline int64
+cutoff_of(const FeStateWriter *w, int t)
+{
+	return (int64) pg_atomic_read_u64(&w->view->cutoff[t]);
+}
+
+static bool
+has_expired(const FeStateWriter *w, int t, const FeSeq *seq)
+{
+	const FeLayoutTrack *track = &w->layout->tracks[t];
+
+	return seq->count > 0 &&
+		fe_pane_end(track->grid, fe_seq_get(seq, track->pane_size, 0)) <= cutoff_of(w, t);
+}
+
+static bool
+panes_want_work(const FeStateWriter *w, const FeEntity *e)
+{
+	for (int t = 0; t < w->layout->ntracks; t++)
+	{
+		const FeSeq *seq = &fe_entity_seqs(e)[t];
+
+		if (has_expired(w, t, seq) ||
+			fe_pane_can_consolidate(&w->layout->tracks[t], seq, w->t_min))
+			return true;
+	}
+	return false;
+}
+
+static void
+tidy_panes(FeStateWriter *w, FeEntity *e)
+{
+	bool		may_merge = fe_heap_has_room_for(w->heap, MERGE_ROOM, 0);
+
+	for (int t = 0; t < w->layout->ntracks; t++)
+	{
+		const FeLayoutTrack *track = &w->layout->tracks[t];
+		FeSeq	   *seq = &fe_entity_seqs(e)[t];
+
+		if (has_expired(w, t, seq))
+		{
+			int64		rows;
+
+			w->panes -= fe_pane_drop(w->heap, track, seq, cutoff_of(w, t), &rows);
+			if (t == w->plan->where_track)
+				e->nrows -= rows;
+		}
+		if (may_merge)
+			w->panes -= fe_pane_consolidate(w->heap, track, seq, w->t_min);
+	}
+}
+
+/* ---- the round ------------------------------------------------------------------- */
+
+/* What it costs to have looked at the entity. */
+static int
+sweep_entity(FeStateWriter *w, FeRef ref)
+{
+	FeEntity   *e = fe_heap_ptr(ref);
+	bool		panes = panes_want_work(w, e);
+	int			cost = 1;
+
+	for (int t = 0; t < w->layout->ntracks; t++)
+		cost += fe_entity_seqs(e)[t].count / PANES_PER_ENTITY;
+	if (panes || is_empty(w, e))
+	{
+		LWLock	   *lock = fe_partition_lock(w->view, e->hash);
+
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		if (panes)
+			tidy_panes(w, e);
+		fe_entity_settle(w, ref, false);
+		LWLockRelease(lock);
+	}
+	return cost;
+}
+
+static void
+begin(FeStateWriter *w, FeTime now)
+{
+	w->t_min = now - fe_setting_exact_horizon * FE_USEC_PER_SEC;
+	w->live = pg_atomic_read_u32(&w->view->state) == FE_VIEW_LIVE;
+	w->panes = 0;
+}
+
+static void
+end(FeStateWriter *w, Size used_before)
+{
+	if (w->panes != 0)
+		fe_count(&w->view->panes, w->panes);
+	fe_count(&w->view->bytes, (int64) fe_heap_used(w->heap) - (int64) used_before);
+}
+
+bool
+fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
+{
+	uint32		nbuckets = pg_atomic_read_u32(&w->table->nbuckets);
+	Size		before = fe_heap_used(w->heap);
+	bool		round;
+
+	begin(w, now);
+	publish_cutoffs(w);
+	if (pg_atomic_read_u64(&w->view->tombstones) > FE_MAX_TOMBSTONES)
+		drop_tombstones(w);
+	while (budget > 0 && w->sweep_bucket < nbuckets)
+	{
+		FeRef		ref = *fe_table_bucket(w->table, w->sweep_bucket++);
+
+		budget--;
+		while (ref != 0)
+		{
+			FeRef		next = ((FeEntity *) fe_heap_ptr(ref))->next;
+
+			budget -= sweep_entity(w, ref);
+			ref = next;
+		}
+	}
+	round = w->sweep_bucket >= nbuckets;
+	if (round)
+		w->sweep_bucket = 0;
+	end(w, before);
+	return round;
+}
+
+/* ---- TRUNCATE ----------------------------------------------------------------------- */
+
+/* Clears entities that are of an older epoch still. */
+static void
+clear_old_entities(FeStateWriter *w, XLogRecPtr lsn)
+{
+	uint32		nbuckets = pg_atomic_read_u32(&w->table->nbuckets);
+	Size		before = fe_heap_used(w->heap);
+
+	begin(w, 0);
+	for (uint32 b = 0; b < nbuckets; b++)
+	{
+		FeRef		ref = *fe_table_bucket(w->table, b);
+
+		while (ref != 0)
+		{
+			FeEntity   *e = fe_heap_ptr(ref);
+			FeRef		next = e->next;
+
+			if (e->epoch != (uint8) w->table->epoch)
+			{
+				LWLock	   *lock = fe_partition_lock(w->view, e->hash);
+
+				LWLockAcquire(lock, LW_EXCLUSIVE);
+				w->panes -= fe_entity_clear(w->heap, w->layout, e);
+				e->epoch = (uint8) w->table->epoch;
+				e->lsn = Max(e->lsn, lsn);
+				fe_entity_settle(w, ref, true);
+				LWLockRelease(lock);
+			}
+			ref = next;
+		}
+	}
+	end(w, before);
+	w->pending_truncates = 0;
+}
+
+void
+fe_state_truncate_begin(FeStateWriter *w)
+{
+	/* entities keep 8 bits of the epoch: let none come round to an old one */
+	if (++w->pending_truncates >= PG_UINT8_MAX)
+		clear_old_entities(w, InvalidXLogRecPtr);
+	w->table->epoch++;
+}
+
+void
+fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn)
+{
+	clear_old_entities(w, lsn);
+}

@@ -1,0 +1,122 @@
+/*
+ * window.h
+ *		Window arithmetic: which event times a window holds at T, when an event
+ *		enters and leaves it, and how events may be cut into panes.
+ *
+ * Pure functions over int64 microseconds since 2000-01-01 UTC (a TimestampTz);
+ * no server state, tested on its own (compiles with FE_FRONTEND defined, with
+ * only <stdint.h>-like types).  Alignment is to the Unix epoch in UTC.
+ * Infinite event times (INT64_MIN, INT64_MAX) are in no window.  All
+ * arithmetic saturates instead of overflowing.
+ */
+#ifndef FE_WINDOW_H
+#define FE_WINDOW_H
+
+#ifdef FE_FRONTEND
+#include <stdbool.h>
+#include <stdint.h>
+typedef int64_t int64;
+typedef uint64_t uint64;
+typedef uint32_t uint32;
+#endif
+
+#define FE_MAX_WINDOWS	64		/* distinct windows of one view */
+
+/* 1970-01-01 UTC: what everything aligns to, and tumbling's default origin. */
+#define FE_WINDOW_EPOCH	((int64) -10957 * 86400 * 1000000)
+
+typedef uint64 FeWindowSet;		/* bit i = window i; the windows are ANDed */
+
+typedef enum FeWindowKind
+{
+	FE_WINDOW_ROLLING,
+	FE_WINDOW_TUMBLING
+} FeWindowKind;
+
+typedef struct FeWindow
+{
+	FeWindowKind kind;
+	int64		width;			/* W > 0 */
+	int64		hop;			/* rolling: H >= 0, 0 = exact (a default one
+								 * need not divide W) */
+	bool		has_before;		/* rolling(..., before => D) */
+	int64		before;			/* D */
+	int64		origin;			/* tumbling: any window's start; 0 is not the
+								 * default, FE_WINDOW_EPOCH is */
+} FeWindow;
+
+/* Event times lo <= ts < hi (hi = T + 1 where T itself belongs to it). */
+typedef struct FeRange
+{
+	int64		lo;
+	int64		hi;
+} FeRange;
+
+/* The default hop of rolling(ts, width): see the design's table. */
+extern int64 fe_window_default_hop(int64 width);
+/* floor(t, step) from the Unix epoch, or from an origin; step 0 gives t. */
+extern int64 fe_window_floor(int64 t, int64 step);
+extern int64 fe_window_floor_origin(int64 t, int64 step, int64 origin);
+
+extern FeRange fe_window_range(const FeWindow *w, int64 T);
+/* All windows of a set ANDed; an empty set gives everything (INT64 limits). */
+extern FeRange fe_window_set_range(const FeWindow *ws, FeWindowSet set, int64 T);
+extern bool fe_window_contains(const FeWindow *w, int64 T, int64 ts);
+
+/*
+ * First T at which ts is in the window; first T after that at which it is not
+ * (it never comes back).  INT64_MAX = never.
+ */
+extern int64 fe_window_enters(const FeWindow *w, int64 ts);
+extern int64 fe_window_leaves(const FeWindow *w, int64 ts);
+
+/*
+ * Panes.  A grid says how coarse the pane that holds an event time may be, so
+ * that at no T >= t_min a boundary of any window falls inside it.  Level 0 is
+ * a point (one exact event time); level i > 0 a slice of grid->step[i] us, at
+ * offset grid->offset[i].  Steps grow with the level; each is a multiple of
+ * the one before.
+ */
+#define FE_GRID_LEVELS	16
+
+typedef struct FeGrid
+{
+	int			nwindows;
+	FeWindow	windows[FE_MAX_WINDOWS];
+	int			nlevels;		/* level 0 included */
+	int64		step[FE_GRID_LEVELS];
+	int64		offset[FE_GRID_LEVELS];
+	/* windows whose every boundary is a boundary of this level too */
+	FeWindowSet aligned[FE_GRID_LEVELS];
+	/* window sets in use (each an AND): for the cut-off */
+	int			nsets;
+	FeWindowSet sets[FE_MAX_WINDOWS];
+} FeGrid;
+
+/*
+ * ws: the windows over one event time; sets: the ANDs in use (bits index ws).
+ * No sets = each window by itself.
+ */
+extern void fe_grid_init(FeGrid *grid, const FeWindow *ws, int nwindows,
+						 const FeWindowSet *sets, int nsets);
+/* Events before this are in no set's range at any T >= t_min.  INT64_MIN when
+ * some set is empty (holds everything), INT64_MAX without windows. */
+extern int64 fe_grid_cutoff(const FeGrid *grid, int64 t_min);
+/*
+ * Coarsest level allowed for the pane that holds ts; events at or after t_min
+ * stay points.  Depends on the pane only: all ts of the pane so found get the
+ * same level.  A later t_min never gives a finer one.
+ */
+extern int	fe_grid_level(const FeGrid *grid, int64 ts, int64 t_min);
+/* Start of the level's pane that holds ts (ts itself at level 0). */
+extern int64 fe_grid_pane_start(const FeGrid *grid, int level, int64 ts);
+/* End (exclusive) of the pane: start + step, start + 1 at level 0. */
+extern int64 fe_grid_pane_end(const FeGrid *grid, int level, int64 start);
+/*
+ * Smallest T > now at which some set's membership of a pane [start, end)
+ * changes (INT64_MAX = never again).  A pane is in a set's range when all of
+ * it is.
+ */
+extern int64 fe_grid_next_change(const FeGrid *grid, int64 start, int64 end, int64 now);
+
+#endif							/* FE_WINDOW_H */
