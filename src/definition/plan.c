@@ -216,7 +216,8 @@ plan_fingerprint(const FePlan *plan, int32 version)
 	return hash_text(buf.data);
 }
 
-static void
+/* False: the view was dropped meanwhile. */
+static bool
 compile(FePlan *plan, const FeCatalogRow *row)
 {
 	FeAnalysis	a;
@@ -226,9 +227,13 @@ compile(FePlan *plan, const FeCatalogRow *row)
 
 	plan->owner = relation_owner(plan->defview);
 	if (query == NULL || !OidIsValid(plan->owner))
+	{
+		if (fe_catalog_by_id(row->viewid) == NULL)
+			return false;
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("stored definition of feature view \"%s\" does not exist", plan->name)));
+	}
 	fe_analysis_init(&a, NULL, NULL);
 	GetUserIdAndSecContext(&userid, &sec);
 	SetUserIdAndSecContext(plan->owner, sec | SECURITY_RESTRICTED_OPERATION);
@@ -239,6 +244,7 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	plan->version = (int32) plan_fingerprint(plan, row->version);
 	watch(plan->source);
 	watch(plan->defview);
+	return true;
 }
 
 static void
@@ -266,9 +272,11 @@ fe_plan_load(int32 viewid, MemoryContext parent)
 	register_callbacks();
 	row = fe_catalog_by_id(viewid);
 	if (row == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("feature view %d does not exist", viewid)));
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return NULL;
+	}
 	known_catalog = fe_catalog_oid(false);
 	plan = palloc0(sizeof(FePlan));
 	plan->cxt = cxt;
@@ -278,7 +286,12 @@ fe_plan_load(int32 viewid, MemoryContext parent)
 	plan->defview = row->definition;
 	plan->replaces = row->replaces;
 	copy_options(&plan->options, &row->options);
-	compile(plan, row);
+	if (!compile(plan, row))
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return NULL;
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, parent);
 	return plan;
@@ -430,9 +443,9 @@ fe_plan_by_id(int32 viewid, bool missing_ok)
 
 		if (entry)
 			return entry->plan;
-		if (fe_catalog_by_id(viewid) == NULL)
-			return missing(missing_ok, psprintf("%d", viewid));
 		plan = fe_plan_load(viewid, CurrentMemoryContext);
+		if (plan == NULL)
+			return missing(missing_ok, psprintf("%d", viewid));
 		if (invalidations == before)
 			return remember(plan);
 		/* something changed while it was compiled */

@@ -162,7 +162,8 @@ typedef struct FePlan
 
 /* ---- compile (plan.c) ------------------------------------------------- */
 
-/* Fresh plan of a stored view, in its own child context of parent. */
+/* Fresh plan of a stored view, in its own child context of parent; NULL when
+ * the view does not exist (any more). */
 extern FePlan *fe_plan_load(int32 viewid, MemoryContext parent);
 /* Cached per process; stays valid until the end of the transaction at least.
  * NULL / ERROR when there is none. */

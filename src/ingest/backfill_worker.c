@@ -234,6 +234,7 @@ fe_backfill_worker_main(Datum arg)
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "feature_engine backfill");
 	attach(&h, handle);
 
+	fe_inject_point("backfill");
 	StartTransactionCommand();
 	fe_inject_wait("backfill-lock");
 	rel = try_table_open(h.shared->relid, AccessShareLock);

@@ -43,6 +43,7 @@ storage_of_values(FeIngestView *view)
 	}
 }
 
+/* NULL: there is no such view any more. */
 static FeIngestView *
 view_create(int32 viewid)
 {
@@ -53,6 +54,12 @@ view_create(int32 viewid)
 
 	view->cxt = cxt;
 	view->plan = fe_plan_load(viewid, cxt);
+	if (view->plan == NULL)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return NULL;
+	}
 	view->program = fe_row_program_create(view->plan, cxt);
 	storage_of_values(view);
 	MemoryContextSwitchTo(old);
@@ -61,9 +68,9 @@ view_create(int32 viewid)
 }
 
 /*
- * The same, in a subtransaction: a view can be dropped by somebody between our
- * look at the catalogue and at its definition.  NULL then; the drop's own
- * notice makes us look again.
+ * The same, in a subtransaction: what the definition names can be dropped, with
+ * the view, while we look it up.  NULL then; the drop's own notice makes us look
+ * again.
  */
 static FeIngestView *
 view_create_unless_dropped(int32 viewid)

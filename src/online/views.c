@@ -89,7 +89,7 @@ set_columns(FePushView *view)
 	}
 }
 
-/* In a transaction.  NULL: the view does not go to Redis. */
+/* In a transaction.  NULL: the view does not go to Redis, or is gone. */
 static FePushView *
 make_view(FePusher *p, int32 viewid)
 {
@@ -221,9 +221,21 @@ find_sharers(FePusher *p, FePushView *view)
 		view->wants_fill = true;
 }
 
-/* Loads a plan in a subtransaction: one that cannot be loaded stops no other. */
 static bool
-load_view(FePusher *p, int32 viewid, FePushView **result)
+is_current(const FePushView *view)
+{
+	const FePlan *plan = fe_plan_by_id(view->viewid, true);
+
+	return plan != NULL && plan->version == view->plan->version &&
+		plan->owner == view->plan->owner && strcmp(plan->name, view->plan->name) == 0;
+}
+
+/*
+ * The view as the catalogue has it now: old itself where that is current.  In a
+ * subtransaction: a plan that cannot be loaded stops no other.
+ */
+static bool
+load_view(FePusher *p, int32 viewid, FePushView *old, FePushView **result)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -234,7 +246,7 @@ load_view(FePusher *p, int32 viewid, FePushView **result)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		*result = make_view(p, viewid);
+		*result = old != NULL && is_current(old) ? old : make_view(p, viewid);
 		ReleaseCurrentSubTransaction();
 		ok = true;
 	}
@@ -271,15 +283,6 @@ replace_view(FePusher *p, FePushView *old, FePushView *view)
 		dlist_push_tail(&p->views, &view->node);
 }
 
-static bool
-is_current(const FePushView *view)
-{
-	const FePlan *plan = fe_plan_by_id(view->viewid, true);
-
-	return plan != NULL && plan->version == view->plan->version &&
-		plan->owner == view->plan->owner && strcmp(plan->name, view->plan->name) == 0;
-}
-
 static void
 load_in_transaction(FePusher *p)
 {
@@ -300,12 +303,10 @@ load_in_transaction(FePusher *p)
 		FePushView *old = find_view(p, lfirst_int(lc));
 		FePushView *view;
 
-		if (old != NULL && is_current(old))
-			continue;
-		if (load_view(p, lfirst_int(lc), &view))
-			replace_view(p, old, view);
-		else
+		if (!load_view(p, lfirst_int(lc), old, &view))
 			p->views_pending = true;
+		else if (view != old)
+			replace_view(p, old, view);
 	}
 	dlist_foreach_modify(it, &p->views)
 		find_sharers(p, dlist_container(FePushView, node, it.cur));
