@@ -48,9 +48,9 @@ extern void fe_capture_close(FeCapture *cap);	/* releases the slot */
 
 /*
  * Decodes until the end of flushed WAL, or until the batch holds about
- * max_bytes or max_transactions, or the latch is set and something was read
- * (so that requests are served).  Returns the batch (valid until the next
- * call), possibly empty.  *position gets the LSN up to which everything that
+ * max_bytes or max_transactions.  A latch that is set does not cut it short:
+ * whoever waits for us sets it after each batch.  Returns the batch (valid
+ * until the next call), possibly empty.  *position gets the LSN up to which everything that
  * committed is in this or earlier batches; *at_end says whether the end of WAL
  * was reached.
  */

@@ -35,7 +35,6 @@
 #include "replication/logical.h"
 #include "replication/slot.h"
 #include "runtime/compat.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -48,8 +47,6 @@
  * for us: so that the caller can confirm it, and no WAL is held for nothing.
  */
 #define MAX_WAL_PER_READ	(16 * 1024 * 1024)
-/* The latch is looked at once in so many WAL records. */
-#define RECORDS_PER_LATCH	64
 /* How often a confirmed position alone makes the server store the slot. */
 #define SAVE_INTERVAL_MS	10000
 
@@ -238,15 +235,12 @@ more_flushed(FeCapture *cap)
 }
 
 static bool
-enough_read(FeCapture *cap, XLogRecPtr start, Size max_bytes, int max_transactions,
-			uint64 nrecords)
+enough_read(FeCapture *cap, XLogRecPtr start, Size max_bytes, int max_transactions)
 {
 	if (fe_batch_bytes(cap->batch) >= max_bytes ||
 		cap->sink.transactions >= (uint64) max_transactions)
 		return true;
-	if (cap->decoding->reader->EndRecPtr - start >= MAX_WAL_PER_READ)
-		return true;
-	return nrecords % RECORDS_PER_LATCH == 0 && MyLatch->is_set;
+	return cap->decoding->reader->EndRecPtr - start >= MAX_WAL_PER_READ;
 }
 
 /*
@@ -261,7 +255,6 @@ fe_capture_read(FeCapture *cap, Size max_bytes, int max_transactions,
 	ResourceOwner owner = CurrentResourceOwner;
 	XLogReaderState *reader = cap->decoding->reader;
 	XLogRecPtr	start = reader->EndRecPtr;
-	uint64		nrecords = 0;
 
 	if (IsTransactionState() || !cap->decodes)
 		elog(ERROR, "decoding was called in between a transaction");
@@ -277,8 +270,7 @@ fe_capture_read(FeCapture *cap, Size max_bytes, int max_transactions,
 			break;
 		}
 		MemoryContextSwitchTo(context);
-		nrecords++;
-	} while (!enough_read(cap, start, max_bytes, max_transactions, nrecords));
+	} while (!enough_read(cap, start, max_bytes, max_transactions));
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 

@@ -485,10 +485,7 @@ work_once(FeIngest *ingest)
 	if (!ingest->memory_full && !more)
 		fe_worker_made_progress();
 	if (more && !ingest->memory_full)
-	{
-		/* a latch that stays set would cut every batch short */
 		fe_worker_wait(0, PGINVALID_SOCKET, 0);
-	}
 	else
 		sleep_until_work(ingest, resting);
 }
