@@ -2,9 +2,10 @@
  * capture.h
  *		From the write-ahead log to change records.
  *
- * The local transport decodes in the calling process with our own output
- * plugin.  All calls are made by the ingest worker.  None may be made inside
- * a transaction of the caller's, except where noted.
+ * A process of its own decodes with our own output plugin and sends records to
+ * the ingest worker, which makes all the calls below: so decoding and merging
+ * each have a processor, and the catalogue caches of the past and of the present
+ * never meet.
  */
 #ifndef FE_CAPTURE_H
 #define FE_CAPTURE_H
@@ -39,23 +40,29 @@ typedef struct FeBatch FeBatch;
 
 typedef struct FeCapture FeCapture;
 
-/* Acquires the slot and prepares decoding from start_lsn (or the slot's
- * confirmed position when that is later or start_lsn is invalid). */
-extern FeCapture *fe_capture_open(Oid dboid, XLogRecPtr start_lsn, const FeCaptureSet *set);
-/* Other tables or columns from now on (copies the set). */
+/*
+ * Starts a process that acquires the slot and decodes what committed from
+ * start_lsn on (or from the slot's confirmed position when that is later).
+ * Returns at once; when the process fails, the next fe_capture_read raises its
+ * error.
+ */
+extern FeCapture *fe_capture_open(XLogRecPtr start_lsn, const FeCaptureSet *set);
+/* Other tables or columns (copies the set): from some later batch on. */
 extern void fe_capture_set_tables(FeCapture *cap, const FeCaptureSet *set);
-extern void fe_capture_close(FeCapture *cap);	/* releases the slot */
+/* Are the records of batches from now on those of the set given last? */
+extern bool fe_capture_tables_in_use(const FeCapture *cap);
+/* The columns of this table's records in the batch read last; NULL: it has none. */
+extern const FeCaptureTable *fe_capture_table(const FeCapture *cap, Oid relid);
+/* Ends the process and waits for that: the slot is released. */
+extern void fe_capture_close(FeCapture *cap);
 
 /*
- * Decodes until the end of flushed WAL, or until the batch holds about
- * max_bytes or max_transactions.  A latch that is set does not cut it short:
- * whoever waits for us sets it after each batch.  Returns the batch (valid
- * until the next call), possibly empty.  *position gets the LSN up to which everything that
- * committed is in this or earlier batches; *at_end says whether the end of WAL
- * was reached.
+ * What has been decoded and not read yet, about max_bytes of it; does not wait.
+ * The batch is valid until the next call.  NULL when there is nothing: the
+ * latch is set when there is.  *position gets the LSN up to which everything
+ * that committed is in this or earlier batches.
  */
-extern FeBatch *fe_capture_read(FeCapture *cap, Size max_bytes, int max_transactions,
-								XLogRecPtr *position, bool *at_end);
+extern FeBatch *fe_capture_read(FeCapture *cap, Size max_bytes, XLogRecPtr *position);
 /* Iterates over the batch's records; the memory of a record stays valid until
  * the end of its transaction only when the batch is in memory
  * (fe_batch_in_memory), otherwise until the next call. */
@@ -65,24 +72,16 @@ extern bool fe_batch_in_memory(const FeBatch *batch);
 extern uint64 fe_batch_transactions(const FeBatch *batch);
 extern Size fe_batch_bytes(const FeBatch *batch);
 
-/* Was this top-level transaction decoded, though a snapshot taken now may not
+/* To be called for every transaction that is read from a batch. */
+extern void fe_capture_note_read(FeCapture *cap, TransactionId xid);
+/* Was this top-level transaction read, though a snapshot taken now may not
  * see it yet?  False for those that all new snapshots see. */
-extern bool fe_capture_was_decoded(FeCapture *cap, TransactionId xid);
+extern bool fe_capture_was_read(FeCapture *cap, TransactionId xid);
 /* Was any from this one on?  For a snapshot's xmax: its list ends there. */
-extern bool fe_capture_decoded_from(FeCapture *cap, TransactionId xid);
-/* XLogFlush up to a commit's announced end; returns up to where WAL is flushed
- * and so readable.  To be called before fe_capture_read. */
-extern XLogRecPtr fe_capture_flush_to(XLogRecPtr lsn);
+extern bool fe_capture_read_from(FeCapture *cap, TransactionId xid);
 
 /* The slot need not keep WAL for transactions that ended before lsn. */
 extern void fe_capture_confirm(FeCapture *cap, XLogRecPtr lsn);
-
-/*
- * Must be called when the caller goes from decoding to a transaction of its
- * own and back: keeps historic and present catalogue caches apart.
- */
-extern void fe_capture_leave(FeCapture *cap);
-extern void fe_capture_enter(FeCapture *cap);
 
 /* A batch built by the caller (backfill rows). */
 extern FeBatch *fe_batch_create(void);

@@ -17,10 +17,29 @@ extern void fe_batch_spill(FeBatch *batch);
 /* To be called when the batch is complete, before it is read. */
 extern void fe_batch_finish(FeBatch *batch, uint64 transactions);
 
-/* ---- caches.c ---- */
+/* ---- decoder.c ---- */
 
-extern void fe_caches_watch(void);
-extern void fe_caches_switch(XLogRecPtr decoded);
+typedef struct FePluginSink FePluginSink;
+typedef struct FeDecoder FeDecoder;
+
+/*
+ * Acquires this database's slot and prepares decoding from start_lsn (or the
+ * slot's confirmed position when that is later).  The sink needs its tables
+ * before the first read.
+ */
+extern FeDecoder *fe_decoder_open(XLogRecPtr start_lsn, FePluginSink *sink);
+/* Tables and columns from now on, in their text form (set.c). */
+extern void fe_decoder_set_tables(FeDecoder *d, const char *tables);
+/*
+ * Decodes into the sink until the end of flushed WAL, or until it holds about
+ * max_bytes, or for a fair amount of WAL.  Returns the position before which
+ * everything that committed has been decoded.
+ */
+extern XLogRecPtr fe_decoder_read(FeDecoder *d, int max_bytes, bool *at_end);
+extern bool fe_decoder_at_end(FeDecoder *d);
+extern void fe_decoder_flush_to(XLogRecPtr lsn);
+/* The slot need not keep WAL for transactions that ended before lsn. */
+extern void fe_decoder_confirm(FeDecoder *d, XLogRecPtr lsn);
 
 /* ---- settled.c ---- */
 
@@ -30,6 +49,8 @@ extern FeDecodedXids *fe_decoded_xids_create(void);
 extern void fe_decoded_xids_add(FeDecodedXids *set, TransactionId xid);
 extern bool fe_decoded_xids_member(const FeDecodedXids *set, TransactionId xid);
 extern bool fe_decoded_xids_from(const FeDecodedXids *set, TransactionId xid);
+/* Those that snapshots may not see yet, as of now. */
+extern int	fe_decoded_xids_unsettled(FeDecodedXids *set, const TransactionId **xids);
 
 /* ---- slot.c ---- */
 

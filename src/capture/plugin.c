@@ -3,7 +3,7 @@
  *		The output plugin "feature_engine": turns decoded transactions into change
  *		records.
  *
- * Runs wherever logical decoding runs: the ingest worker (local transport), a
+ * Runs wherever logical decoding runs: the capture worker (local transport), a
  * walsender, or the SQL functions for slots.  It touches no shared state and
  * takes no locks; it runs no user code and looks nothing up in the catalogue
  * beyond the relation descriptor it is handed.

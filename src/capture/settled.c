@@ -2,7 +2,8 @@
  * settled.c
  *		Remembers decoded transactions that a snapshot may not see yet.
  *
- * In the ingest worker.  A commit can be decoded as soon as its record is
+ * In the ingest worker, for what it has taken from the stream, and in the capture
+ * worker, for what was decoded while other tables were captured.  A commit can be decoded as soon as its record is
  * flushed, but snapshots see it only after the committing backend has left the
  * list of running transactions: later by a moment, or by the wait for
  * a synchronous standby.  Whoever reads a table under a snapshot must know
@@ -145,6 +146,14 @@ fe_decoded_xids_add(FeDecodedXids *set, TransactionId xid)
 		}
 	}
 	set->xids[set->count++] = xid;
+}
+
+int
+fe_decoded_xids_unsettled(FeDecodedXids *set, const TransactionId **xids)
+{
+	sweep(set);
+	*xids = set->xids;
+	return set->count;
 }
 
 bool

@@ -80,7 +80,8 @@ struct FeApply
 	FeIngestView *failed;		/* its expression raised the error */
 	FeDelta    *scratch;		/* deltas of one entity, for fe_state_apply */
 	int			max_scratch;
-	FeIngestTable *last_table;
+	FeIngestTable *last_table;	/* of the record read last */
+	const FeCaptureTable *last_columns;
 };
 
 FeApply *
@@ -356,7 +357,11 @@ static FeIngestTable *
 find_table(FeApply *apply, Oid relid)
 {
 	if (apply->last_table == NULL || apply->last_table->relid != relid)
+	{
 		apply->last_table = fe_ingest_table(apply->ingest, relid);
+		apply->last_columns = apply->job ? fe_backfill_columns(apply->job) :
+			fe_capture_table(apply->ingest->capture, relid);
+	}
 	return apply->last_table;
 }
 
@@ -364,13 +369,11 @@ static void
 evaluate_change(FeApply *apply, const FeRecord *rec)
 {
 	FeIngestTable *table = find_table(apply, rec->relid);
-	const FeCaptureTable *columns;
 	bool		decoded = false;
 	int			absent_old = 0;
 
 	if (table == NULL)
 		return;
-	columns = apply->job ? fe_backfill_columns(apply->job) : table->columns;
 	for (int i = 0; i < table->nviews; i++)
 	{
 		FeIngestView *view = table->views[i];
@@ -380,10 +383,10 @@ evaluate_change(FeApply *apply, const FeRecord *rec)
 		if (!decoded)
 		{
 			if (rec->has_old)
-				absent_old = fe_record_read_image(rec, true, columns,
+				absent_old = fe_record_read_image(rec, true, apply->last_columns,
 												  table->oldvalues, table->oldnulls, NULL);
 			if (rec->has_new)
-				fe_record_read_image(rec, false, columns,
+				fe_record_read_image(rec, false, apply->last_columns,
 									 table->newvalues, table->newnulls, NULL);
 			decoded = true;
 			apply->current.changes++;
@@ -599,6 +602,8 @@ static void
 begin_txn(FeApply *apply, const FeRecord *rec)
 {
 	apply->xid = rec->xid;
+	if (apply->job == NULL && apply->pass == 0)
+		fe_capture_note_read(apply->ingest->capture, rec->xid);
 	memset(&apply->current, 0, sizeof(FeGroupTxn));
 	apply->current.first = apply->nops;
 	apply->current.end_lsn = rec->end_lsn;

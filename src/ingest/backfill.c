@@ -8,17 +8,18 @@
  * that sends rows through a bounded queue, so that other views are not held up.
  *
  *	helper: lock table (ACCESS SHARE)			-> LOCKED
- *	worker: stop decoding at P					-> TAKE_SNAPSHOT
+ *	worker: the table is captured, stop reading the stream at P
+ *												-> TAKE_SNAPSHOT
  *	helper: take snapshot S						-> SNAPSHOT
- *	worker: S must see whatever was decoded before P, else once more
+ *	worker: S must see whatever was read before P, else once more
  *			later transactions: skipped for these views exactly when S sees
- *			them; decoding goes on				-> SCAN
+ *			them; reading goes on				-> SCAN
  *	helper: all rows are in the queue			-> SCANNED
  *	worker: all rows applied					-> FINISHED (helper ends)
- *			live when everything that S saw has been decoded too
+ *			live when everything that S saw has been read too
  *
  * A commit is decodable once flushed, but visible to snapshots only a moment
- * later; hence the check against recently decoded transactions.  The lock comes
+ * later; hence the check against recently read transactions.  The lock comes
  * before the snapshot because TRUNCATE and rewrites are not MVCC-safe, and is
  * held until the last row is applied, so that they come after it in the log.
  */
@@ -168,7 +169,8 @@ start_job(FeIngest *ingest, FeIngestTable *table)
 	ingest->job = job;
 	handle = dsm_segment_handle(job->seg);
 	memcpy(extra, &handle, sizeof(handle));
-	if (!fe_start_backfill_worker(MyDatabaseId, extra, &job->handle))
+	if (!fe_start_helper(MyDatabaseId, FE_ROLE_BACKFILL, "fe_backfill_worker_main", extra,
+						 &job->handle))
 	{
 		/* no worker slot: the launcher tells; try again later */
 		job->handle = NULL;
@@ -225,15 +227,15 @@ compare_xids(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Does the snapshot miss a transaction that was decoded before it was taken? */
+/* Does the snapshot miss a transaction that was read before it was taken? */
 static bool
-snapshot_misses_decoded(FeIngest *ingest, FeBackfillShared *shared)
+snapshot_misses_read(FeIngest *ingest, FeBackfillShared *shared)
 {
 	for (int i = 0; i < shared->nxip; i++)
-		if (fe_capture_was_decoded(ingest->capture, shared->xip[i]))
+		if (fe_capture_was_read(ingest->capture, shared->xip[i]))
 			return true;
 	/* the youngest ones are not listed: nothing from xmax on is seen */
-	return fe_capture_decoded_from(ingest->capture, shared->xmax);
+	return fe_capture_read_from(ingest->capture, shared->xmax);
 }
 
 static FeSeenSnapshot *
@@ -305,7 +307,7 @@ accept_snapshot(FeIngest *ingest)
 
 	if (job->retake_at == 0)
 	{
-		if (!snapshot_misses_decoded(ingest, job->shared))
+		if (!snapshot_misses_read(ingest, job->shared))
 			start_scan(ingest);
 		else
 			job->retake_at = TimestampTzPlusMilliseconds(now, FE_RETAKE_MS);
@@ -340,6 +342,9 @@ fe_backfill_step(FeIngest *ingest)
 	switch (phase_of(job))
 	{
 		case FE_BACKFILL_LOCKED:
+			/* what is not captured yet must be older than the snapshot */
+			if (!fe_capture_tables_in_use(ingest->capture))
+				return false;
 			set_phase(job, FE_BACKFILL_TAKE_SNAPSHOT);
 			return true;
 		case FE_BACKFILL_SNAPSHOT:

@@ -230,11 +230,11 @@ fe_backfill_worker_main(Datum arg)
 	Oid			dboid = DatumGetObjectId(arg);
 
 	memcpy(&handle, MyBgworkerEntry->bgw_extra, sizeof(handle));
-	fe_worker_start(dboid, "backfill");
+	fe_worker_start(dboid, FE_ROLE_BACKFILL);
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "feature_engine backfill");
 	attach(&h, handle);
 
-	fe_inject_point("backfill");
+	fe_inject_point(FE_ROLE_BACKFILL);
 	StartTransactionCommand();
 	fe_inject_wait("backfill-lock");
 	rel = try_table_open(h.shared->relid, AccessShareLock);

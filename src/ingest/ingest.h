@@ -2,8 +2,8 @@
  * ingest.h
  *		What the ingest room's own files share; no other room includes this.
  *
- * The ingest worker (worker.c) joins capture, definition and state: it decodes
- * a batch, evaluates every row against the views of its table (apply.c), merges
+ * The ingest worker (worker.c) joins capture, definition and state: it reads a
+ * batch of decoded changes, evaluates every row against the views of its table (apply.c), merges
  * the results into state, and builds new views from their tables through a
  * helper process (backfill.c, backfill_worker.c).
  */
@@ -50,7 +50,7 @@ typedef struct FeIngestView
 typedef struct FeIngestTable
 {
 	Oid			relid;
-	const FeCaptureTable *columns;
+	const FeCaptureTable *columns;	/* wanted; those of records: fe_capture_table */
 	int			nviews;
 	FeIngestView **views;
 	Datum	   *oldvalues;
@@ -129,7 +129,6 @@ extern FeApplyResult fe_apply_run(FeApply *apply);
 extern FeIngestView *fe_apply_failed_view(FeApply *apply);
 /* Has part of a transaction been merged (only possible for spilled ones)? */
 extern bool fe_apply_in_middle(const FeApply *apply);
-/* Remembers decoded transactions, for backfill's snapshot rule. */
 extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
 
 /* ---- backfill.c ---------------------------------------------------------- */
@@ -137,7 +136,7 @@ extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
 /* Begins a job when a view waits and none runs. */
 extern void fe_backfill_schedule(FeIngest *ingest);
 /*
- * Moves the job on.  True: decoding must rest (a snapshot is being taken).
+ * Moves the job on.  True: reading must rest (a snapshot is being taken).
  * Called outside any transaction.
  */
 extern bool fe_backfill_step(FeIngest *ingest);

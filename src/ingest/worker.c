@@ -6,12 +6,12 @@
  * A dynamic background worker started by the launcher.  Its loop:
  *
  *		look at the catalogue when it changed	(views.c)
- *		see that there is a slot and a decoding context
+ *		see that there is a slot and a process that decodes	(../capture/)
  *		move a running backfill on				(backfill.c)
- *		decode a batch, apply it, publish the position	(apply.c)
+ *		read a batch of changes, apply it, publish the position	(apply.c)
  *		apply rows of a backfill
  *		maintenance: sweep panes, confirm the slot
- *		sleep until a commit, a request or the next maintenance
+ *		sleep until changes, a request or the next maintenance
  *
  * State survives the worker in shared memory: a new worker goes on at
  * applied_lsn, unless the old one died in a merge (FeDatabase.merging), or the
@@ -38,7 +38,6 @@
 #include "online/online.h"
 
 #define FE_BATCH_BYTES			(2 * 1024 * 1024)
-#define FE_BATCH_TRANSACTIONS	8192
 #define FE_SWEEP_MS				100
 #define FE_SWEEP_ROUND			300 /* slices in which a table is gone over */
 #define FE_SWEEP_SLICE			64	/* entities at least */
@@ -89,17 +88,16 @@ ask_for_pusher(FeIngest *ingest)
 }
 
 /*
- * A batch that was decoded for the old tables cannot be read with the new
- * ones: decode again from what is applied.
+ * Half of a large transaction is in, and the views it is for change: nobody can
+ * finish it.
  */
 static void
-forget_pending(FeIngest *ingest)
+abandon_middle(FeIngest *ingest)
 {
-	if (ingest->pending == NULL)
+	if (!fe_apply_in_middle(ingest->apply))
 		return;
 	ingest->pending = NULL;
-	if (fe_apply_in_middle(ingest->apply))
-		fe_ingest_lose_state(ingest, "feature views changed while a large transaction waited for memory");
+	fe_ingest_lose_state(ingest, "feature views changed while a large transaction waited for memory");
 	fe_capture_close(ingest->capture);
 	ingest->capture = NULL;
 }
@@ -109,9 +107,8 @@ load_catalog(FeIngest *ingest)
 {
 	bool		any;
 
-	if (ingest->capture)
-		fe_capture_leave(ingest->capture);
-	forget_pending(ingest);
+	abandon_middle(ingest);
+
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	any = fe_ingest_load_views(ingest);
@@ -131,8 +128,6 @@ load_catalog(FeIngest *ingest)
 static void
 notice_catalog_changes(FeIngest *ingest)
 {
-	if (ingest->capture)
-		fe_capture_leave(ingest->capture);
 	StartTransactionCommand();
 	CommitTransactionCommand();
 	if (!ingest->catalog_loaded || ingest->catalog_seen != fe_catalog_change_count())
@@ -192,12 +187,12 @@ ensure_capture(FeIngest *ingest)
 		load_catalog(ingest);
 		start = InvalidXLogRecPtr;
 	}
-	ingest->capture = fe_capture_open(MyDatabaseId, start, ingest->set);
 	if (start == InvalidXLogRecPtr)
 	{
-		fe_slot_status(MyDatabaseId, NULL, &confirmed, NULL);
-		pg_atomic_write_u64(&db->applied_lsn, confirmed);
+		fe_slot_status(MyDatabaseId, NULL, &start, NULL);
+		pg_atomic_write_u64(&db->applied_lsn, start);
 	}
+	ingest->capture = fe_capture_open(start, ingest->set);
 	fe_worker_set_state(FE_WORKER_RUNNING);
 }
 
@@ -206,8 +201,6 @@ ensure_capture(FeIngest *ingest)
 static void
 begin_work(FeIngest *ingest)
 {
-	if (ingest->capture)
-		fe_capture_leave(ingest->capture);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -303,28 +296,22 @@ apply_pending(FeIngest *ingest)
 }
 
 /*
- * Decodes and applies one batch.  True: there may be more.
+ * Reads and applies one batch.  True: there may be more.
  */
 static bool
-decode_and_apply(FeIngest *ingest)
+read_and_apply(FeIngest *ingest)
 {
-	XLogRecPtr	announced = pg_atomic_read_u64(&ingest->db->announced_lsn);
-	bool		at_end = true;
-
 	if (ingest->pending == NULL)
 	{
-		FeBatch    *batch;
+		FeBatch    *batch = fe_capture_read(ingest->capture, FE_BATCH_BYTES,
+											&ingest->pending_position);
 
-		/* asynchronous commits are written by us, or they would be seen late */
-		if (announced > GetFlushRecPtr(NULL))
-			XLogFlush(announced);
-		fe_capture_enter(ingest->capture);
-		batch = fe_capture_read(ingest->capture, FE_BATCH_BYTES, FE_BATCH_TRANSACTIONS,
-								&ingest->pending_position, &at_end);
+		if (batch == NULL)
+			return false;
 		if (fe_batch_transactions(batch) == 0)
 		{
 			publish_position(ingest, ingest->pending_position);
-			return !at_end;
+			return true;
 		}
 		ingest->pending = batch;
 		fe_apply_start(ingest->apply, batch, NULL);
@@ -332,7 +319,7 @@ decode_and_apply(FeIngest *ingest)
 	if (run_guarded(ingest, ingest->apply, apply_pending))
 		return true;
 	fe_online_wake(ingest->db);
-	return !at_end && ingest->pending == NULL;
+	return ingest->pending == NULL;
 }
 
 static bool
@@ -433,33 +420,19 @@ maintain(FeIngest *ingest)
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
-/*
- * Sleeps until something happens.  The flag goes up before the last look at
- * the log, so that a commit in between either is seen or sets the latch.
- */
 static void
-sleep_until_work(FeIngest *ingest, bool resting)
+sleep_until_work(FeIngest *ingest)
 {
-	FeDatabase *db = ingest->db;
-	XLogRecPtr	applied = pg_atomic_read_u64(&db->applied_lsn);
-	long		timeout = FE_IDLE_MS;
+	bool		soon = ingest->memory_full || ingest->swap_waits ||
+		fe_backfill_retakes(ingest);
 
-	if (ingest->memory_full || ingest->swap_waits || fe_backfill_retakes(ingest))
-		timeout = FE_RETRY_MS;
-	pg_atomic_write_u32(&db->ingest_sleeping, 1);
-	pg_memory_barrier();
-	if (!resting && !ingest->memory_full &&
-		pg_atomic_read_u64(&db->announced_lsn) > applied)
-		timeout = 0;
-	fe_worker_wait(timeout, PGINVALID_SOCKET, 0);
-	pg_atomic_write_u32(&db->ingest_sleeping, 0);
+	fe_worker_wait(soon ? FE_RETRY_MS : FE_IDLE_MS, PGINVALID_SOCKET, 0);
 }
 
 static void
 work_once(FeIngest *ingest)
 {
 	bool		more = false;
-	bool		resting;
 
 	fe_inject_point("ingest");
 	fe_inject_wait("ingest");
@@ -475,9 +448,8 @@ work_once(FeIngest *ingest)
 	ingest->memory_full = false;
 	check_sources(ingest);
 	fe_backfill_schedule(ingest);
-	resting = fe_backfill_step(ingest);
-	if (!resting)
-		more = decode_and_apply(ingest);
+	if (!fe_backfill_step(ingest))
+		more = read_and_apply(ingest);
 	more |= consume_backfill(ingest);
 	maintain(ingest);
 	set_memory_full(ingest, ingest->memory_full);
@@ -487,7 +459,7 @@ work_once(FeIngest *ingest)
 	if (more && !ingest->memory_full)
 		fe_worker_wait(0, PGINVALID_SOCKET, 0);
 	else
-		sleep_until_work(ingest, resting);
+		sleep_until_work(ingest);
 }
 
 void

@@ -30,7 +30,7 @@
 #define FE_SERVER_NAME		"feature_engine"	/* our foreign server */
 
 #define FE_ERROR_LEN		512
-#define FE_MAX_HELPERS		4	/* backfill helpers of one database at a time */
+#define FE_MAX_HELPERS		4	/* capture worker and backfill helpers of one database */
 
 /* Our replication slot of a database: FE_SLOT_PREFIX and the database's OID */
 #define FE_SLOT_PREFIX		"feature_engine_"
@@ -95,11 +95,12 @@ typedef struct FeDatabase
 	slock_t		mutex;
 	FeWorkerSlot ingest;
 	FeWorkerSlot pusher;
-	pid_t		helpers[FE_MAX_HELPERS];	/* backfill workers, 0 = free */
+	pid_t		helpers[FE_MAX_HELPERS];	/* capture and backfill workers, 0 = free */
 	bool		wanted;			/* somebody asked for workers */
 	int			parkers;		/* database commands that hold us off */
 	pid_t		parked_by;		/* the last of them, 0 = none */
 	Latch	   *ingest_latch;	/* NULL while there is no worker */
+	Latch	   *capture_latch;
 	Latch	   *pusher_latch;
 
 	/*
@@ -118,8 +119,8 @@ typedef struct FeDatabase
 	/* a backend looked this slot up and may hold the pointer */
 	pg_atomic_uint32 referenced;
 
-	/* ingest may wait on its latch; a committer that sees 1 sets the latch */
-	pg_atomic_uint32 ingest_sleeping;
+	/* capture may wait on its latch; a committer that sees 1 sets the latch */
+	pg_atomic_uint32 capture_sleeping;
 	/* highest commit end LSN announced by a backend (XLogFlush up to it) */
 	pg_atomic_uint64 announced_lsn;
 	/* everything that committed before this is visible (0 = no state); it
@@ -214,6 +215,8 @@ extern void fe_request_pusher(FeDatabase *db);
 /* The launcher shall look for databases it does not know, after commit. */
 extern void fe_request_scan_at_commit(void);
 extern void fe_wake_launcher(void);
+/* There is WAL to decode that no commit announced. */
+extern void fe_wake_capture(FeDatabase *db);
 extern void fe_wakeup_init(void);	/* from fe_runtime_init */
 
 /*
@@ -237,12 +240,14 @@ extern FeTime fe_clock_set_eval_time(FeTime t);
 /* ---- workers (launcher.c, worker.c, park.c) --------------------------- */
 
 #define FE_ROLE_INGEST		"ingest"
+#define FE_ROLE_CAPTURE		"capture"
 #define FE_ROLE_PUSHER		"pusher"
 #define FE_ROLE_BACKFILL	"backfill"
 
-/* Entry points; the rooms ingest and online define the *_main_loop bodies. */
+/* Entry points, each in the room whose work it is. */
 extern PGDLLEXPORT void fe_launcher_main(Datum arg);
 extern PGDLLEXPORT void fe_ingest_worker_main(Datum dboid);
+extern PGDLLEXPORT void fe_capture_worker_main(Datum dboid);
 extern PGDLLEXPORT void fe_pusher_worker_main(Datum dboid);
 extern PGDLLEXPORT void fe_backfill_worker_main(Datum arg);
 
@@ -269,14 +274,17 @@ extern const char *fe_worker_role;
 /* Writes our own text into the worker's last_error without a failure. */
 extern void fe_worker_note_error(const char *message);
 
+/* The last error this worker reported, "" = none; for exit callbacks. */
+extern const char *fe_worker_last_error(void);
+
 /*
- * Starts a backfill helper of this database; called by the ingest worker.
+ * Starts a helper of this database; called by the ingest worker.
  * extra (BGW_EXTRALEN bytes) is the helper's MyBgworkerEntry->bgw_extra; the
  * caller is notified (latch) when it starts and ends.  False: no process slot
  * is free at the moment, try again later.
  */
-extern bool fe_start_backfill_worker(Oid dboid, const char *extra,
-									 BackgroundWorkerHandle **handle);
+extern bool fe_start_helper(Oid dboid, const char *role, const char *function,
+							const char *extra, BackgroundWorkerHandle **handle);
 /* Counts a failure and sets the back-off; the caller holds the mutex. */
 extern void fe_worker_record_failure(FeWorkerSlot *slot, const char *message,
 									 TimestampTz now);

@@ -105,7 +105,7 @@ init_slot(FeDatabase *db)
 	pg_atomic_init_u32(&db->pusher_wanted, 0);
 	pg_atomic_init_u32(&db->give_up_slot, 0);
 	pg_atomic_init_u32(&db->referenced, 0);
-	pg_atomic_init_u32(&db->ingest_sleeping, 0);
+	pg_atomic_init_u32(&db->capture_sleeping, 0);
 	pg_atomic_init_u64(&db->announced_lsn, 0);
 	pg_atomic_init_u64(&db->applied_lsn, 0);
 	pg_atomic_init_u32(&db->merging, 0);
@@ -250,12 +250,13 @@ take_slot(FeDatabase *db, Oid dboid)
 	db->parkers = 0;
 	db->parked_by = 0;
 	db->ingest_latch = NULL;
+	db->capture_latch = NULL;
 	db->pusher_latch = NULL;
 	pg_atomic_write_u32(&db->requests, 0);
 	pg_atomic_write_u32(&db->pusher_wanted, 0);
 	pg_atomic_write_u32(&db->give_up_slot, 0);
 	pg_atomic_write_u32(&db->referenced, 0);
-	pg_atomic_write_u32(&db->ingest_sleeping, 0);
+	pg_atomic_write_u32(&db->capture_sleeping, 0);
 	pg_atomic_write_u64(&db->announced_lsn, 0);
 	pg_atomic_write_u64(&db->applied_lsn, 0);
 	pg_atomic_write_u32(&db->merging, 0);

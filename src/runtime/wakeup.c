@@ -1,6 +1,6 @@
 /*
  * wakeup.c
- *		Who wakes whom: commits wake the ingest worker, requests the launcher.
+ *		Who wakes whom: commits wake the capture worker, requests the launcher.
  *
  * What a commit sets off runs in every backend, where an error would be a PANIC
  * (the transaction cannot be aborted any more).  It therefore allocates
@@ -58,6 +58,19 @@ fe_wake_launcher(void)
 		SetLatch(latch);
 }
 
+void
+fe_wake_capture(FeDatabase *db)
+{
+	if (pg_atomic_read_u32(&db->capture_sleeping) != 0 &&
+		pg_atomic_exchange_u32(&db->capture_sleeping, 0) != 0)
+	{
+		Latch	   *latch = db->capture_latch;
+
+		if (latch != NULL)
+			SetLatch(latch);
+	}
+}
+
 /* Lock-free search; the answer is kept while the table does not change. */
 static FeDatabase *
 find_commit_database(void)
@@ -76,7 +89,7 @@ find_commit_database(void)
 
 /*
  * Announces WAL up to lsn and wakes the worker if it sleeps.  Its side: set
- * ingest_sleeping, barrier, look at announced_lsn again, wait.
+ * capture_sleeping, barrier, look at announced_lsn again, wait.
  */
 static void
 announce_commit(FeDatabase *db, XLogRecPtr lsn)
@@ -89,14 +102,7 @@ announce_commit(FeDatabase *db, XLogRecPtr lsn)
 			break;
 	}
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&db->ingest_sleeping) != 0 &&
-		pg_atomic_exchange_u32(&db->ingest_sleeping, 0) != 0)
-	{
-		Latch	   *latch = db->ingest_latch;
-
-		if (latch != NULL)
-			SetLatch(latch);
-	}
+	fe_wake_capture(db);
 }
 
 /*

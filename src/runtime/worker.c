@@ -3,7 +3,7 @@
  *		What the workers of a database have in common: how they begin, wait,
  *		report their state, and how their end is recorded.
  *
- * Runs in the ingest, pusher and backfill workers.  Takes fe_shared->lock
+ * Runs in the ingest, capture, pusher and backfill workers.  Takes fe_shared->lock
  * (shared) and FeDatabase.mutex, for moments.
  *
  * A worker does not recover from an ERROR: it ends with exit code 1, and the
@@ -35,7 +35,7 @@ const char *fe_worker_role = NULL;
 bool		fe_worker_reloaded = false;
 
 static FeDatabase *my_db = NULL;
-static FeWorkerSlot *my_slot = NULL;	/* NULL in a backfill helper */
+static FeWorkerSlot *my_slot = NULL;	/* NULL in a helper of the ingest worker */
 static int	my_helper = -1;		/* index in FeDatabase.helpers */
 
 /* The last error this process reported, for the exit callback. */
@@ -64,6 +64,12 @@ remember_error(ErrorData *edata)
 	}
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(edata);
+}
+
+const char *
+fe_worker_last_error(void)
+{
+	return last_error;
 }
 
 /* 0.1 s, doubling with each failure in a row, up to a minute. */
@@ -132,6 +138,8 @@ worker_exit(int code, Datum arg)
 	else
 	{
 		my_db->helpers[my_helper] = 0;
+		if (my_db->capture_latch == MyLatch)
+			my_db->capture_latch = NULL;
 		if (code != 0 && last_sqlstate != ERRCODE_ADMIN_SHUTDOWN && last_error[0])
 		{
 			strlcpy(my_db->ingest.last_error, last_error, FE_ERROR_LEN);
@@ -141,13 +149,28 @@ worker_exit(int code, Datum arg)
 	SpinLockRelease(&my_db->mutex);
 
 	/* applied_lsn stays: the next worker goes on from there with our state */
-	if (my_slot == &my_db->ingest)
-		pg_atomic_write_u32(&my_db->ingest_sleeping, 0);
 	ConditionVariableBroadcast(&my_db->progress);
 	fe_wake_launcher();
 }
 
 /* ---- beginning --------------------------------------------------------- */
+
+/* The caller holds the mutex. */
+static bool
+attach_helper(FeDatabase *db, const char *role)
+{
+	for (int i = 0; i < FE_MAX_HELPERS && db->parkers == 0; i++)
+	{
+		if (db->helpers[i] != 0)
+			continue;
+		db->helpers[i] = MyProcPid;
+		my_helper = i;
+		if (strcmp(role, FE_ROLE_CAPTURE) == 0)
+			db->capture_latch = MyLatch;
+		return true;
+	}
+	return false;
+}
 
 /*
  * Registers this process in its database's slot.  False: it is not wanted any
@@ -159,18 +182,8 @@ attach(FeDatabase *db, const char *role)
 	bool		ok = false;
 
 	SpinLockAcquire(&db->mutex);
-	if (strcmp(role, FE_ROLE_BACKFILL) == 0)
-	{
-		for (int i = 0; i < FE_MAX_HELPERS && !ok && db->parkers == 0; i++)
-		{
-			if (db->helpers[i] == 0)
-			{
-				db->helpers[i] = MyProcPid;
-				my_helper = i;
-				ok = true;
-			}
-		}
-	}
+	if (strcmp(role, FE_ROLE_BACKFILL) == 0 || strcmp(role, FE_ROLE_CAPTURE) == 0)
+		ok = attach_helper(db, role);
 	else
 	{
 		bool		is_ingest = strcmp(role, FE_ROLE_INGEST) == 0;
@@ -354,12 +367,12 @@ fe_worker_describe(BackgroundWorker *bgw, Oid dboid, const char *role,
 }
 
 bool
-fe_start_backfill_worker(Oid dboid, const char *extra,
-						 BackgroundWorkerHandle **handle)
+fe_start_helper(Oid dboid, const char *role, const char *function, const char *extra,
+				BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker bgw;
 
-	fe_worker_describe(&bgw, dboid, FE_ROLE_BACKFILL, "fe_backfill_worker_main");
+	fe_worker_describe(&bgw, dboid, role, function);
 	memcpy(bgw.bgw_extra, extra, BGW_EXTRALEN);
 	return RegisterDynamicBackgroundWorker(&bgw, handle);
 }

@@ -72,8 +72,7 @@ wait_for_own_writes(void)
 	ConditionVariablePrepareToSleep(&db->progress);
 	while (pg_atomic_read_u64(&db->applied_lsn) < lsn)
 	{
-		if (db->ingest_latch)
-			SetLatch(db->ingest_latch);
+		fe_wake_capture(db);
 		ConditionVariableTimedSleep(&db->progress, 100, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();

@@ -105,8 +105,7 @@ sleep_a_little(FeSyncWait *w)
 {
 	CHECK_FOR_INTERRUPTS();
 	check_worker(w);
-	if (w->db->ingest_latch && pg_atomic_read_u32(&w->db->ingest_sleeping))
-		SetLatch(w->db->ingest_latch);
+	fe_wake_capture(w->db);
 	ConditionVariableTimedSleep(&w->db->progress, FE_SYNC_POLL_MS, PG_WAIT_EXTENSION);
 }
 
