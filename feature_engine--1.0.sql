@@ -295,14 +295,15 @@ CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
 COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status';
 
-CREATE FUNCTION worker_status(OUT ingest_state text, OUT ingest_pid integer, OUT applied_lsn pg_lsn,
+CREATE FUNCTION worker_status(OUT ingest_state text, OUT ingest_pid integer, OUT capture_pid integer,
+	OUT applied_lsn pg_lsn,
 	OUT lag_bytes bigint, OUT wal_retained_bytes bigint, OUT last_commit timestamptz, OUT transactions bigint,
 	OUT changes bigint, OUT failures integer, OUT last_error text, OUT last_error_at timestamptz,
 	OUT pusher_pid integer, OUT redis_connected boolean, OUT pushes bigint, OUT push_failures bigint,
 	OUT push_field_errors bigint, OUT redis_error text, OUT redis_error_at timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'fe_worker_status';
 COMMENT ON FUNCTION worker_status() IS
-'the workers of this database: state and position of the ingest worker, WAL held back by the replication slot, connection to Redis; no row where no worker was ever asked for';
+'the workers of this database: state and position of the ingest worker, the process that decodes for it, WAL held back by the replication slot, connection to Redis; no row where no worker was ever asked for';
 
 CREATE VIEW feature_views AS
 SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,

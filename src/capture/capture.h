@@ -72,6 +72,9 @@ extern bool fe_batch_in_memory(const FeBatch *batch);
 extern uint64 fe_batch_transactions(const FeBatch *batch);
 extern Size fe_batch_bytes(const FeBatch *batch);
 
+/* Was the process stopped from outside?  Close, and open again. */
+extern bool fe_capture_ended(const FeCapture *cap);
+
 /* To be called for every transaction that is read from a batch. */
 extern void fe_capture_note_read(FeCapture *cap, TransactionId xid);
 /* Was this top-level transaction read, though a snapshot taken now may not

@@ -152,7 +152,8 @@ leave_error(int code, Datum arg)
 {
 	FeStreamShared *shared = (FeStreamShared *) DatumGetPointer(arg);
 
-	strlcpy(shared->error, fe_worker_last_error(), FE_ERROR_LEN);
+	if (!fe_worker_was_told_to_end())
+		strlcpy(shared->error, fe_worker_last_error(), FE_ERROR_LEN);
 }
 
 static void

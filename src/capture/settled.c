@@ -3,7 +3,9 @@
  *		Remembers decoded transactions that a snapshot may not see yet.
  *
  * In the ingest worker, for what it has taken from the stream, and in the capture
- * worker, for what was decoded while other tables were captured.  A commit can be decoded as soon as its record is
+ * worker, for what was decoded while other tables were captured.
+ *
+ * A commit can be decoded as soon as its record is
  * flushed, but snapshots see it only after the committing backend has left the
  * list of running transactions: later by a moment, or by the wait for
  * a synchronous standby.  Whoever reads a table under a snapshot must know

@@ -41,6 +41,7 @@ struct FeCapture
 	FeBatch    *batch;
 	bool		complete;		/* it was handed out, or is empty: begin anew */
 	bool		in_transaction; /* it ends in the middle of one */
+	bool		ended;			/* the process was stopped from outside */
 	uint64		transactions;
 	XLogRecPtr	position;
 
@@ -215,16 +216,20 @@ fe_capture_table(const FeCapture *cap, Oid relid)
 
 /* ---- reading ---------------------------------------------------------------------- */
 
+/* The process is gone.  Its error is ours; somebody's SIGTERM is none. */
 static void
-raise_end(const FeCapture *cap)
+note_end(FeCapture *cap)
 {
 	if (cap->shared->error[0] != '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg_internal("%s", cap->shared->error)));
-	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("the process that decodes the write-ahead log has ended")));
+	if (cap->shared->decoder_proc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the process that decodes the write-ahead log did not start"),
+				 errhint("The server log may have the cause.")));
+	cap->ended = true;
 }
 
 static void
@@ -271,8 +276,8 @@ take_message(FeCapture *cap)
 		case SHM_MQ_WOULD_BLOCK:
 			return false;
 		case SHM_MQ_DETACHED:
-			raise_end(cap);
-			break;
+			note_end(cap);
+			return false;
 		case SHM_MQ_SUCCESS:
 			break;
 	}
@@ -318,6 +323,12 @@ fe_capture_read(FeCapture *cap, Size max_bytes, XLogRecPtr *position)
 	cap->complete = true;
 	fe_batch_finish(cap->batch, cap->transactions);
 	return cap->batch;
+}
+
+bool
+fe_capture_ended(const FeCapture *cap)
+{
+	return cap->ended;
 }
 
 void

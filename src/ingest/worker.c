@@ -50,11 +50,17 @@
 /* ---- catalogue -------------------------------------------------------------------- */
 
 static void
-drop_slot(FeIngest *ingest)
+close_capture(FeIngest *ingest)
 {
 	if (ingest->capture)
 		fe_capture_close(ingest->capture);
 	ingest->capture = NULL;
+}
+
+static void
+drop_slot(FeIngest *ingest)
+{
+	close_capture(ingest);
 	fe_slot_drop(MyDatabaseId);
 }
 
@@ -98,8 +104,7 @@ abandon_middle(FeIngest *ingest)
 		return;
 	ingest->pending = NULL;
 	fe_ingest_lose_state(ingest, "feature views changed while a large transaction waited for memory");
-	fe_capture_close(ingest->capture);
-	ingest->capture = NULL;
+	close_capture(ingest);
 }
 
 static void
@@ -306,6 +311,11 @@ read_and_apply(FeIngest *ingest)
 		FeBatch    *batch = fe_capture_read(ingest->capture, FE_BATCH_BYTES,
 											&ingest->pending_position);
 
+		if (batch == NULL && fe_capture_ended(ingest->capture))
+		{
+			close_capture(ingest);
+			return true;
+		}
 		if (batch == NULL)
 			return false;
 		if (fe_batch_transactions(batch) == 0)
@@ -377,7 +387,7 @@ confirm(FeIngest *ingest)
 	TimestampTz now = GetCurrentTimestamp();
 	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
 
-	if (applied == ingest->confirmed_lsn ||
+	if (ingest->capture == NULL || applied == ingest->confirmed_lsn ||
 		(now < ingest->next_confirm && applied - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
 		return;
 	fe_capture_confirm(ingest->capture, applied);

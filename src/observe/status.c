@@ -149,7 +149,7 @@ fe_view_status(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-#define FE_WORKER_STATUS_COLS 18
+#define FE_WORKER_STATUS_COLS 19
 
 static void
 put_slot_positions(Datum *values, bool *nulls, FeDatabase *db, int at)
@@ -168,7 +168,7 @@ put_slot_positions(Datum *values, bool *nulls, FeDatabase *db, int at)
 }
 
 /*
- * worker_status(): (ingest_state, ingest_pid, applied_lsn, lag_bytes,
+ * worker_status(): (ingest_state, ingest_pid, capture_pid, applied_lsn, lag_bytes,
  * slot_retained_bytes, last_commit, transactions, changes, failures,
  * last_error, last_error_at, pusher_pid, redis_connected, pushes,
  * push_failures, push_field_errors, redis_error, redis_error_at); no row where
@@ -183,6 +183,7 @@ fe_worker_status(PG_FUNCTION_ARGS)
 	bool		nulls[FE_WORKER_STATUS_COLS] = {0};
 	FeWorkerSlot ingest;
 	FeWorkerSlot pusher;
+	pid_t		capture_pid;
 	char		redis_error[FE_ERROR_LEN];
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -191,27 +192,30 @@ fe_worker_status(PG_FUNCTION_ARGS)
 	SpinLockAcquire(&db->mutex);
 	ingest = db->ingest;
 	pusher = db->pusher;
+	capture_pid = db->capture_pid;
 	strlcpy(redis_error, db->redis_error, sizeof(redis_error));
 	SpinLockRelease(&db->mutex);
 
 	values[0] = CStringGetTextDatum(worker_state_name(ingest.state));
 	values[1] = Int32GetDatum(ingest.pid);
 	nulls[1] = ingest.pid == 0;
-	put_slot_positions(values, nulls, db, 2);
-	put_time(values, nulls, 5, db->last_commit_ts);
-	values[6] = counter(&db->transactions);
-	values[7] = counter(&db->changes);
-	values[8] = Int32GetDatum(ingest.failures);
-	put_text(values, nulls, 9, ingest.last_error);
-	put_time(values, nulls, 10, ingest.last_failure);
-	values[11] = Int32GetDatum(pusher.pid);
-	nulls[11] = pusher.pid == 0;
-	values[12] = BoolGetDatum(db->redis_connected);
-	values[13] = counter(&db->pushes);
-	values[14] = counter(&db->push_failures);
-	values[15] = counter(&db->push_field_errors);
-	put_text(values, nulls, 16, redis_error[0] ? redis_error : pusher.last_error);
-	put_time(values, nulls, 17, redis_error[0] ? db->redis_error_at : pusher.last_failure);
+	values[2] = Int32GetDatum(capture_pid);
+	nulls[2] = capture_pid == 0;
+	put_slot_positions(values, nulls, db, 3);
+	put_time(values, nulls, 6, db->last_commit_ts);
+	values[7] = counter(&db->transactions);
+	values[8] = counter(&db->changes);
+	values[9] = Int32GetDatum(ingest.failures);
+	put_text(values, nulls, 10, ingest.last_error);
+	put_time(values, nulls, 11, ingest.last_failure);
+	values[12] = Int32GetDatum(pusher.pid);
+	nulls[12] = pusher.pid == 0;
+	values[13] = BoolGetDatum(db->redis_connected);
+	values[14] = counter(&db->pushes);
+	values[15] = counter(&db->push_failures);
+	values[16] = counter(&db->push_field_errors);
+	put_text(values, nulls, 17, redis_error[0] ? redis_error : pusher.last_error);
+	put_time(values, nulls, 18, redis_error[0] ? db->redis_error_at : pusher.last_failure);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }

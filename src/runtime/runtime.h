@@ -101,6 +101,7 @@ typedef struct FeDatabase
 	pid_t		parked_by;		/* the last of them, 0 = none */
 	Latch	   *ingest_latch;	/* NULL while there is no worker */
 	Latch	   *capture_latch;
+	pid_t		capture_pid;	/* one of helpers, or 0 */
 	Latch	   *pusher_latch;
 
 	/*
@@ -276,6 +277,8 @@ extern void fe_worker_note_error(const char *message);
 
 /* The last error this worker reported, "" = none; for exit callbacks. */
 extern const char *fe_worker_last_error(void);
+/* Is SIGTERM the cause of this worker's end? */
+extern bool fe_worker_was_told_to_end(void);
 
 /*
  * Starts a helper of this database; called by the ingest worker.

@@ -251,6 +251,7 @@ take_slot(FeDatabase *db, Oid dboid)
 	db->parked_by = 0;
 	db->ingest_latch = NULL;
 	db->capture_latch = NULL;
+	db->capture_pid = 0;
 	db->pusher_latch = NULL;
 	pg_atomic_write_u32(&db->requests, 0);
 	pg_atomic_write_u32(&db->pusher_wanted, 0);

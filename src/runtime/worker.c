@@ -72,6 +72,12 @@ fe_worker_last_error(void)
 	return last_error;
 }
 
+bool
+fe_worker_was_told_to_end(void)
+{
+	return last_sqlstate == ERRCODE_ADMIN_SHUTDOWN;
+}
+
 /* 0.1 s, doubling with each failure in a row, up to a minute. */
 static int64
 backoff_ms(int failures)
@@ -104,7 +110,7 @@ record_end(int code, TimestampTz now)
 		my_slot->state = FE_WORKER_STOPPED;
 		my_slot->finished = true;
 	}
-	else if (last_sqlstate == ERRCODE_ADMIN_SHUTDOWN)
+	else if (fe_worker_was_told_to_end())
 	{
 		/* somebody's SIGTERM is no fault of ours, but do come back */
 		my_slot->next_start = TimestampTzPlusMilliseconds(now, BACKOFF_FIRST_MS);
@@ -138,9 +144,12 @@ worker_exit(int code, Datum arg)
 	else
 	{
 		my_db->helpers[my_helper] = 0;
-		if (my_db->capture_latch == MyLatch)
+		if (my_db->capture_pid == MyProcPid)
+		{
 			my_db->capture_latch = NULL;
-		if (code != 0 && last_sqlstate != ERRCODE_ADMIN_SHUTDOWN && last_error[0])
+			my_db->capture_pid = 0;
+		}
+		if (code != 0 && !fe_worker_was_told_to_end() && last_error[0])
 		{
 			strlcpy(my_db->ingest.last_error, last_error, FE_ERROR_LEN);
 			my_db->ingest.last_failure = now;
@@ -166,7 +175,10 @@ attach_helper(FeDatabase *db, const char *role)
 		db->helpers[i] = MyProcPid;
 		my_helper = i;
 		if (strcmp(role, FE_ROLE_CAPTURE) == 0)
+		{
 			db->capture_latch = MyLatch;
+			db->capture_pid = MyProcPid;
+		}
 		return true;
 	}
 	return false;

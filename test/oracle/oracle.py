@@ -321,10 +321,11 @@ def create_view(conn, view):
 
 
 def disturb(conn, rnd, stop):
-    """Now and then the ingest worker is told to end: it must go on where it was."""
+    """Now and then a worker is told to end: it must go on where it was."""
     while not stop.wait(rnd.uniform(0.3, 1.5)):
-        run(conn, "SELECT pg_terminate_backend(ingest_pid) FROM feature_engine.worker_status()"
-                  " WHERE ingest_pid IS NOT NULL")
+        worker = rnd.choice(["ingest_pid", "capture_pid"])
+        run(conn, f"SELECT pg_terminate_backend({worker}) FROM feature_engine.worker_status()"
+                  f" WHERE {worker} IS NOT NULL")
 
 
 def phase_workload(conn, seed, phase, rnd, late_views):

@@ -57,6 +57,11 @@ sql('INSERT INTO orders (customer, total) VALUES (7, 2000)');
 redis_is_exact('pusher ended');
 isnt(pid_of('pusher'), $pid, 'there is a new one');
 
+$pid = pid_of('capture');
+sql("SELECT pg_terminate_backend($pid)");
+sql('INSERT INTO orders (customer, total) VALUES (7, 2500)');
+is_exact($node, 'postgres', 'capture worker ended');
+
 $pid = pid_of('launcher');
 sql("SELECT pg_terminate_backend($pid)");
 sql('INSERT INTO orders (customer, total) VALUES (7, 3000)');
@@ -65,7 +70,7 @@ is_exact($node, 'postgres', 'launcher ended');
 # Errors, here injected: the worker is started again, more and more seldom, and the error
 # is readable. What can be read is what there was; sync() does not lie.
 
-foreach my $point ('ingest', 'merge')
+foreach my $point ('ingest', 'merge', 'capture')
 {
 	my $from = -s $node->logfile;
 	my $n = sql('SELECT n FROM customer_features WHERE customer = 7');
