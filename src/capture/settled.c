@@ -5,11 +5,11 @@
  * In the ingest worker, for what it has taken from the stream, and in the capture
  * worker, for what was decoded while other tables were captured.
  *
- * A commit can be decoded as soon as its record is
- * flushed, but snapshots see it only after the committing backend has left the
- * list of running transactions: later by a moment, or by the wait for
- * a synchronous standby.  Whoever reads a table under a snapshot must know
- * which of the transactions that it does not see were decoded already.
+ * A commit can be decoded as soon as its record is flushed, but snapshots see it
+ * only after the committing backend has left the list of running transactions:
+ * later by a moment, or by the wait for a synchronous standby.  Whoever reads a
+ * table under a snapshot must know which of the transactions that it does not see
+ * were decoded already.
  *
  * Every decoded transaction with changes in this database counts, captured or
  * not: the table may be captured only since.  Those that do not run any more,

@@ -182,16 +182,21 @@ fe_capture_set_tables(FeCapture *cap, const FeCaptureSet *set)
 		SetLatch(&cap->shared->decoder_proc->procLatch);
 }
 
+static bool
+tables_have_arrived(const FeCapture *cap)
+{
+	return cap->wanted != NIL &&
+		((FeWantedTables *) linitial(cap->wanted))->generation <= cap->arrived;
+}
+
 /* From here on records have the tables that the last notice was about. */
 static void
 use_arrived_tables(FeCapture *cap)
 {
-	while (cap->wanted != NIL)
+	while (tables_have_arrived(cap))
 	{
 		FeWantedTables *wanted = linitial(cap->wanted);
 
-		if (wanted->generation > cap->arrived)
-			break;
 		cap->wanted = list_delete_first(cap->wanted);
 		if (cap->set_context)
 			MemoryContextDelete(cap->set_context);
@@ -310,7 +315,7 @@ fe_capture_read(FeCapture *cap, Size max_bytes, XLogRecPtr *position)
 		   take_message(cap))
 	{
 		/* other tables: records before the notice are a batch of their own */
-		if (cap->wanted == NIL || cap->arrived < ((FeWantedTables *) linitial(cap->wanted))->generation)
+		if (!tables_have_arrived(cap))
 			continue;
 		if (fe_batch_bytes(cap->batch) > 0)
 			break;
