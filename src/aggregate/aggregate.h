@@ -64,6 +64,8 @@ typedef struct FeAccInput
 } FeAccInput;
 
 typedef struct FeAccRead FeAccRead; /* private to the kind; local memory */
+typedef struct FeImageIn FeImageIn; /* image.h */
+struct StringInfoData;
 
 struct FeAccKind
 {
@@ -90,6 +92,16 @@ struct FeAccKind
 	void		(*read_add) (FeAccRead *r, const void *acc);
 	/* Result in CurrentMemoryContext. */
 	Datum		(*read_final) (FeAccRead *r, bool *isnull);
+
+	/*
+	 * The byte form (image.h).  image_write runs under the entity's lock in any
+	 * process.  image_read makes an accumulator of zeros what was written; heap
+	 * NULL: it checks that this can be done, adds up in->room, and acc is not
+	 * looked at.  With a heap it has been checked, and must not fail.
+	 */
+	void		(*image_write) (const FeAccSpec *spec, const void *acc,
+								struct StringInfoData *out);
+	void		(*image_read) (FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in);
 };
 
 /* An SQL aggregate over a kind. */

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "aggregate/image.h"
 #include "aggregate/kinds.h"
 
 struct FeAccRead
@@ -71,6 +72,23 @@ count_read_final(FeAccRead *r, bool *isnull)
 	return Int64GetDatum(r->count);
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+static void
+count_image_write(const FeAccSpec *spec, const void *acc, StringInfo out)
+{
+	fe_image_put_signed(out, *(const int64 *) acc);
+}
+
+static void
+count_image_read(FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in)
+{
+	int64		count = fe_image_get_signed(in);
+
+	if (heap != NULL)
+		*(int64 *) acc = count;
+}
+
 const FeAccKind fe_acc_count = {
 	.name = "count",
 	.prepare = count_prepare,
@@ -81,5 +99,7 @@ const FeAccKind fe_acc_count = {
 	.read_create = count_read_create,
 	.read_reset = count_read_reset,
 	.read_add = count_read_add,
-	.read_final = count_read_final
+	.read_final = count_read_final,
+	.image_write = count_image_write,
+	.image_read = count_image_read
 };

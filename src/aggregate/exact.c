@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "aggregate/exact.h"
+#include "aggregate/image.h"
 #include "utils/memutils.h"
 
 typedef struct FeExact
@@ -102,6 +103,55 @@ Size
 fe_exact_room(int n)
 {
 	return fe_heap_chunk_size(EXACT_SIZE(n + 64));
+}
+
+/* ---- byte form ----------------------------------------------------------- */
+
+/* Beyond any digit of a numeric's or a double's square. */
+#define MAX_DIGITS	(1 << 17)
+
+/* The number of digits (0: no sum), the first one's place, the digits. */
+void
+fe_exact_write(FeRef ref, StringInfo out)
+{
+	const FeExact *e = fe_heap_ptr(ref);
+
+	fe_image_put(out, ref == 0 ? 0 : e->n);
+	if (ref == 0)
+		return;
+	fe_image_put_signed(out, e->lo);
+	for (int i = 0; i < e->n; i++)
+		fe_image_put_signed(out, e->d[i]);
+}
+
+void
+fe_exact_read(FeHeap *heap, FeRef *ref, FeImageIn *in)
+{
+	uint32		n = fe_image_get_count(in, 1);
+	int64		lo;
+	FeExact    *e = NULL;
+
+	if (n == 0)
+		return;
+	lo = fe_image_get_signed(in);
+	if (n > MAX_DIGITS || lo < -MAX_DIGITS || lo > MAX_DIGITS)
+		fe_image_fail(in, "a sum is out of range");
+	if (heap == NULL)
+		fe_image_add_room(in, EXACT_SIZE(n));
+	else
+	{
+		*ref = fe_heap_alloc(heap, EXACT_SIZE(n));
+		e = fe_heap_ptr(*ref);
+		e->lo = (int32) lo;
+		e->n = n;
+	}
+	for (uint32 i = 0; i < n; i++)
+	{
+		int64		digit = fe_image_get_narrow(in, 63);
+
+		if (e != NULL)
+			e->d[i] = digit;
+	}
 }
 
 /* ---- local form -------------------------------------------------------- */

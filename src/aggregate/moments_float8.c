@@ -28,6 +28,7 @@
 
 #include <math.h>
 
+#include "aggregate/image.h"
 #include "aggregate/int256.h"
 #include "aggregate/kinds.h"
 #include "catalog/pg_type.h"
@@ -56,6 +57,7 @@ typedef struct FloatMore
 /* Positions of bits count from the least double's, 2^-1074. */
 #define LOWEST_EXPONENT	(-1074)
 #define ANCHOR_STEP		FE_BINARY_BITS	/* so that windows begin with a digit */
+#define MAX_POSITION	2045	/* of the greatest double's mantissa */
 #define ROOM_BELOW		22		/* bits a new window leaves below the first value */
 #define MAX_SHIFT		54		/* of a 53-bit mantissa in the window */
 #define SUM_LIMIT		125		/* bits the sum may have; one value less than 2^107 */
@@ -504,6 +506,119 @@ float_read_final(FeAccRead *r, bool *isnull)
 	return Float8GetDatum(result);
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+/* 256 bits: 2 * bytes that count, + 1 if negative; those bytes of the absolute */
+static void
+write_squares(const uint64 *squares, StringInfo out)
+{
+	uint64		abs[4];
+	bool		negative = abs256(squares, abs);
+	int			n = 32;
+
+	while (n > 0 && ((abs[(n - 1) / 8] >> (8 * ((n - 1) % 8))) & 0xFF) == 0)
+		n--;
+	fe_image_put(out, n * 2 + negative);
+	for (int i = 0; i < n; i += 8)
+		fe_image_put_fixed(out, abs[i / 8], Min(n - i, 8));
+}
+
+static void
+read_squares(uint64 *squares, FeImageIn *in)
+{
+	uint64		head = fe_image_get(in);
+	uint64		abs[4] = {0};
+	int			n = (int) (head / 2);
+
+	memset(squares, 0, sizeof(abs));
+	if (head / 2 > sizeof(abs))
+	{
+		fe_image_fail(in, "a sum is out of range");
+		return;
+	}
+	for (int i = 0; i < n; i += 8)
+		abs[i / 8] = fe_image_get_fixed(in, Min(n - i, 8));
+	add256(squares, abs, head % 2 != 0);
+	/* with a bit to spare: the limits themselves are allowed on one side */
+	if (!fits256(abs, SQUARES_LIMIT + 1) || (int64) abs[3] < 0)
+		fe_image_fail(in, "a sum is out of range");
+}
+
+/*
+ * count; digits below the window, times 2, + 1 if there is a FloatMore; sum;
+ * squares.  Then of the FloatMore the counts and the exact sums.
+ */
+static void
+float_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
+{
+	const FloatAcc *acc = accp;
+	const FloatMore *more;
+
+	fe_image_put_signed(out, acc->count);
+	fe_image_put(out, acc->anchor / ANCHOR_STEP * 2 + (acc->more != 0));
+	fe_image_put_int128(out, acc->sum);
+	if (FE_SQUARES(spec))
+		write_squares(acc->squares, out);
+	if (acc->more == 0)
+		return;
+	more = fe_heap_ptr(acc->more);
+	fe_image_put_signed(out, more->nan);
+	fe_image_put_signed(out, more->pinf);
+	fe_image_put_signed(out, more->ninf);
+	fe_exact_write(more->sum, out);
+	fe_exact_write(more->squares, out);
+}
+
+static void
+read_more(FeHeap *heap, FloatAcc *acc, FeImageIn *in)
+{
+	FloatMore  *more = NULL;
+	int64		nan;
+	int64		pinf;
+	int64		ninf;
+
+	if (heap == NULL)
+		fe_image_add_room(in, sizeof(FloatMore));
+	else
+		more = get_more(heap, acc);
+	nan = fe_image_get_signed(in);
+	pinf = fe_image_get_signed(in);
+	ninf = fe_image_get_signed(in);
+	if (more != NULL)
+	{
+		more->nan = nan;
+		more->pinf = pinf;
+		more->ninf = ninf;
+	}
+	fe_exact_read(heap, more != NULL ? &more->sum : NULL, in);
+	fe_exact_read(heap, more != NULL ? &more->squares : NULL, in);
+}
+
+static void
+float_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
+{
+	FloatAcc   *acc = accp;
+	uint64		squares[4];
+	int64		count = fe_image_get_narrow(in, 48);
+	uint64		anchor = fe_image_get(in);
+	int128		sum = fe_image_get_int128(in);
+
+	if (anchor / 2 > MAX_POSITION / ANCHOR_STEP || !fits128(sum, SUM_LIMIT + 1))
+		fe_image_fail(in, "a sum is out of range");
+	if (FE_SQUARES(spec))
+		read_squares(squares, in);
+	if (heap != NULL)
+	{
+		acc->count = count;
+		acc->anchor = anchor / 2 * ANCHOR_STEP;
+		acc->sum = sum;
+		if (FE_SQUARES(spec))
+			memcpy(acc->squares, squares, sizeof(squares));
+	}
+	if (anchor % 2 != 0 && in->error == NULL)
+		read_more(heap, acc, in);
+}
+
 const FeAccKind fe_acc_moments_float8 = {
 	.name = "float moments",
 	.prepare = float_prepare,
@@ -514,5 +629,7 @@ const FeAccKind fe_acc_moments_float8 = {
 	.read_create = float_read_create,
 	.read_reset = float_read_reset,
 	.read_add = float_read_add,
-	.read_final = float_read_final
+	.read_final = float_read_final,
+	.image_write = float_image_write,
+	.image_read = float_image_read
 };

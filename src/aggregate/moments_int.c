@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "aggregate/image.h"
 #include "aggregate/kinds.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -253,6 +254,84 @@ int_read_final(FeAccRead *r, bool *isnull)
 	return fe_numeric_variance(r->final, r->count, &sum, &r->spill, 0);
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+/* count, sum; with squares: their sum, for int8 with what was spilled of it */
+static void
+int_image_write(const FeAccSpec *spec, const void *acc, StringInfo out)
+{
+	const IntAcc *a = acc;
+	const Int8Acc *wide = acc;
+
+	if (spec->argtype == INT8OID)
+	{
+		fe_image_put_signed(out, wide->count);
+		fe_image_put_int128(out, wide->sum);
+	}
+	else
+	{
+		int128		sum = packed_sum(a->packed);
+
+		fe_image_put_signed(out, (int64) ((a->packed - sum) >> SUM_BITS));
+		fe_image_put_int128(out, sum);
+	}
+	if (!FE_SQUARES(spec))
+		return;
+	if (spec->argtype == INT8OID)
+	{
+		fe_image_put_int128(out, wide->squares);
+		fe_exact_write(wide->spill, out);
+	}
+	else
+		fe_image_put_int128(out, a->squares);
+}
+
+static void
+int8_image_read(FeHeap *heap, const FeAccSpec *spec, Int8Acc *acc, FeImageIn *in)
+{
+	int64		count = fe_image_get_signed(in);
+	int128		sum = fe_image_get_int128(in);
+	int128		squares;
+
+	if (heap != NULL)
+	{
+		acc->count = count;
+		acc->sum = sum;
+	}
+	if (!FE_SQUARES(spec))
+		return;
+	squares = fe_image_get_int128(in);
+	if (heap != NULL)
+		acc->squares = squares;
+	fe_exact_read(heap, heap != NULL ? &acc->spill : NULL, in);
+}
+
+static void
+int_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
+{
+	IntAcc	   *acc = accp;
+	int64		count;
+	int128		sum;
+	int128		squares = 0;
+
+	if (spec->argtype == INT8OID)
+	{
+		int8_image_read(heap, spec, accp, in);
+		return;
+	}
+	count = fe_image_get_narrow(in, 128 - SUM_BITS);
+	sum = fe_image_get_int128(in);
+	if (sum >> (SUM_BITS - 1) != 0 && sum >> (SUM_BITS - 1) != -1)
+		fe_image_fail(in, "a sum is out of range");
+	if (FE_SQUARES(spec))
+		squares = fe_image_get_int128(in);
+	if (heap == NULL)
+		return;
+	acc->packed = (int128) ((uint128) (int128) count << SUM_BITS) + sum;
+	if (FE_SQUARES(spec))
+		acc->squares = squares;
+}
+
 const FeAccKind fe_acc_moments_int = {
 	.name = "integer moments",
 	.prepare = int_prepare,
@@ -263,5 +342,7 @@ const FeAccKind fe_acc_moments_int = {
 	.read_create = int_read_create,
 	.read_reset = int_read_reset,
 	.read_add = int_read_add,
-	.read_final = int_read_final
+	.read_final = int_read_final,
+	.image_write = int_image_write,
+	.image_read = int_image_read
 };

@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "aggregate/image.h"
 #include "aggregate/kinds.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -594,6 +595,117 @@ num_read_final(FeAccRead *r, bool *isnull)
 							   NumericGetDatum(int64_to_numeric(r->count)));
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+/*
+ * count; 2 * unit, + 1 if there is a NumericMore; sum; squares.  Then of the
+ * NumericMore the specials, the number of scales and each with its count, and
+ * the exact sums.
+ */
+static void
+num_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
+{
+	const NumericAcc *acc = accp;
+	const NumericMore *more;
+	const ScaleCount *s;
+
+	fe_image_put_signed(out, acc->count);
+	fe_image_put(out, acc->unit * 2 + (acc->more != 0));
+	fe_image_put_int128(out, acc->sum);
+	if (FE_SQUARES(spec))
+		fe_image_put_int128(out, acc->squares);
+	if (acc->more == 0)
+		return;
+	more = fe_heap_ptr(acc->more);
+	s = fe_heap_ptr(more->scales);
+	for (int i = 1; i < lengthof(more->special); i++)
+		fe_image_put_signed(out, more->special[i]);
+	fe_image_put(out, more->nscales);
+	for (int i = 0; i < more->nscales; i++)
+	{
+		fe_image_put(out, s[i].scale);
+		fe_image_put_signed(out, s[i].count);
+	}
+	fe_exact_write(more->sum, out);
+	fe_exact_write(more->squares, out);
+}
+
+#define MAX_SCALE	0x3FFF		/* of a numeric */
+
+static void
+read_scales(FeHeap *heap, NumericMore *more, FeImageIn *in)
+{
+	uint32		n = fe_image_get_count(in, 2);
+	ScaleCount *s = NULL;
+
+	if (n > MAX_SCALE + 1)
+		fe_image_fail(in, "there are too many display scales");
+	if (n == 0 || in->error != NULL)
+		return;
+	if (heap == NULL)
+		fe_image_add_room(in, n * sizeof(ScaleCount));
+	else
+	{
+		more->scales = fe_heap_alloc(heap, n * sizeof(ScaleCount));
+		more->nscales = more->capacity = n;
+		s = fe_heap_ptr(more->scales);
+	}
+	for (uint32 i = 0; i < n; i++)
+	{
+		uint64		scale = fe_image_get(in);
+		int64		count = fe_image_get_narrow(in, 48);
+
+		if (scale > MAX_SCALE)
+			fe_image_fail(in, "a display scale is out of range");
+		if (s != NULL)
+		{
+			s[i].scale = scale;
+			s[i].count = count;
+		}
+	}
+}
+
+static void
+num_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
+{
+	NumericAcc *acc = accp;
+	NumericMore *more = NULL;
+	int64		count = fe_image_get_narrow(in, 48);
+	uint64		unit = fe_image_get(in);
+	int128		sum = fe_image_get_int128(in);
+	int128		squares = FE_SQUARES(spec) ? fe_image_get_int128(in) : 0;
+
+	if (unit / 2 > FE_DECIMAL_MAX_POW)
+		fe_image_fail(in, "a display scale is out of range");
+	if (heap != NULL)
+	{
+		acc->count = count;
+		acc->unit = unit / 2;
+		acc->sum = sum;
+		if (FE_SQUARES(spec))
+			acc->squares = squares;
+	}
+	if (unit % 2 == 0 || in->error != NULL)
+		return;
+	if (heap == NULL)
+		fe_image_add_room(in, sizeof(NumericMore));
+	else
+	{
+		acc->more = fe_heap_alloc0(heap, sizeof(NumericMore));
+		more = fe_heap_ptr(acc->more);
+	}
+	for (int i = 1; i < lengthof(more->special); i++)
+	{
+		int64		rows = fe_image_get_signed(in);
+
+		if (more != NULL)
+			more->special[i] = rows;
+	}
+	read_scales(heap, more, in);
+	fe_exact_read(heap, more != NULL ? &more->sum : NULL, in);
+	fe_exact_read(heap, more != NULL ? &more->squares : NULL, in);
+}
+
 const FeAccKind fe_acc_moments_numeric = {
 	.name = "numeric moments",
 	.prepare = num_prepare,
@@ -604,5 +716,7 @@ const FeAccKind fe_acc_moments_numeric = {
 	.read_create = num_read_create,
 	.read_reset = num_read_reset,
 	.read_add = num_read_add,
-	.read_final = num_read_final
+	.read_final = num_read_final,
+	.image_write = num_image_write,
+	.image_read = num_image_read
 };

@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "aggregate/value.h"
+#include "aggregate/value_image.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -333,6 +334,63 @@ multiset_read_final(FeAccRead *r, bool *isnull)
 	return Int64GetDatum(r->single ? r->present : count_distinct(r));
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+/* The number of members, then each one's value and count. */
+static void
+multiset_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
+{
+	const MultisetAcc *acc = accp;
+	FeValueChain chain;
+	FeSeqIter	it;
+	const Member *m;
+
+	fe_image_put(out, acc->seq.count);
+	fe_value_chain_init(&chain, spec);
+	fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+	while ((m = fe_seq_next(&it)) != NULL)
+	{
+		fe_value_write(&chain, fe_value_datum(spec, &m->value), out);
+		fe_image_put_signed(out, m->count);
+	}
+}
+
+static void
+multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
+{
+	MultisetAcc *acc = accp;
+	uint32		n = fe_image_get_count(in, 2);
+	FeValueChain chain;
+	FeSeqIter	it;
+
+	if (heap == NULL)
+		in->room += fe_seq_load_room(n, sizeof(Member));
+	else
+	{
+		fe_seq_load(heap, &acc->seq, sizeof(Member), n);
+		fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+	}
+	fe_value_chain_init(&chain, spec);
+	for (uint32 i = 0; i < n && fe_value_read(&chain, in); i++)
+	{
+		int64		count = fe_image_get_signed(in);
+
+		if (heap != NULL)
+		{
+			Member	   *m = fe_seq_next(&it);
+
+			fe_value_store(heap, &chain.probe, &m->value);
+			m->count = count;
+			if (COUNTS_ABSENT(spec) && count < 0)
+				acc->absent++;
+			continue;
+		}
+		if (count == 0 || (i > 0 && !fe_value_ascends(&chain)))
+			fe_image_fail(in, "values are not in their order");
+		fe_image_add_room(in, fe_value_room(spec, chain.probe.value));
+	}
+}
+
 const FeAccKind fe_acc_multiset = {
 	.name = "multiset",
 	.has_seq = true,
@@ -344,5 +402,7 @@ const FeAccKind fe_acc_multiset = {
 	.read_create = multiset_read_create,
 	.read_reset = multiset_read_reset,
 	.read_add = multiset_read_add,
-	.read_final = multiset_read_final
+	.read_final = multiset_read_final,
+	.image_write = multiset_image_write,
+	.image_read = multiset_image_read
 };

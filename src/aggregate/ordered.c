@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "aggregate/value.h"
+#include "aggregate/value_image.h"
 #include "utils/memutils.h"
 
 typedef struct Entry
@@ -255,6 +256,95 @@ ordered_read_final(FeAccRead *r, bool *isnull)
 	return fe_best_result(&r->best, isnull);
 }
 
+/* ---- byte form ------------------------------------------------------------ */
+
+/*
+ * The number of entries; of each the distance from the order before, twice, + 1
+ * for a NULL; the value; the count.
+ */
+static void
+ordered_image_write(const FeAccSpec *spec, const void *acc, StringInfo out)
+{
+	const FeSeq *seq = acc;
+	FeValueChain chain;
+	int64		before = 0;
+	FeSeqIter	it;
+	const Entry *e;
+
+	fe_image_put(out, seq->count);
+	fe_value_chain_init(&chain, spec);
+	fe_seq_iter(&it, seq, sizeof(Entry), 0);
+	while ((e = fe_seq_next(&it)) != NULL)
+	{
+		/* 65 bits, as the first may be negative */
+		fe_image_put_int128(out, ((int128) e->order - before) * 2 + e->isnull);
+		before = e->order;
+		if (!e->isnull)
+			fe_value_write(&chain, fe_value_datum(spec, &e->value), out);
+		fe_image_put_signed(out, e->count);
+	}
+}
+
+/* Is (order, value) after the entry before?  a NULL comes before all values. */
+static bool
+entry_ascends(const Entry *before, const Entry *e, const FeValueChain *chain)
+{
+	if (e->order != before->order)
+		return e->order > before->order;
+	return !e->isnull && (before->isnull || fe_value_ascends(chain));
+}
+
+/* Order, whether it is NULL, and count; the value is in the chain. */
+static bool
+read_entry(FeValueChain *chain, int64 before, Entry *e, FeImageIn *in)
+{
+	int128		head = fe_image_get_int128(in);
+	int128		order = (head >> 1) + before;
+
+	e->order = (int64) order;
+	e->isnull = (uint64) head & 1;
+	if (order != e->order)
+		fe_image_fail(in, "an event time is out of range");
+	if (in->error != NULL || (!e->isnull && !fe_value_read(chain, in)))
+		return false;
+	e->count = fe_image_get_narrow(in, 63);
+	return in->error == NULL;
+}
+
+static void
+ordered_image_read(FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in)
+{
+	uint32		n = fe_image_get_count(in, 2);
+	FeValueChain chain;
+	FeSeqIter	it;
+	Entry		before = {0};
+	Entry		e = {0};
+
+	if (heap == NULL)
+		in->room += fe_seq_load_room(n, sizeof(Entry));
+	else
+	{
+		fe_seq_load(heap, acc, sizeof(Entry), n);
+		fe_seq_iter(&it, acc, sizeof(Entry), 0);
+	}
+	fe_value_chain_init(&chain, spec);
+	for (uint32 i = 0; i < n && read_entry(&chain, before.order, &e, in); i++)
+	{
+		if (heap != NULL)
+		{
+			if (!e.isnull)
+				fe_value_store(heap, &chain.probe, &e.value);
+			*(Entry *) fe_seq_next(&it) = e;
+			e.value.datum = 0;
+		}
+		else if (e.count == 0 || (i > 0 && !entry_ascends(&before, &e, &chain)))
+			fe_image_fail(in, "entries are not in their order");
+		else if (!e.isnull)
+			fe_image_add_room(in, fe_value_room(spec, chain.probe.value));
+		before = e;
+	}
+}
+
 const FeAccKind fe_acc_ordered = {
 	.name = "ordered",
 	.has_seq = true,
@@ -266,5 +356,7 @@ const FeAccKind fe_acc_ordered = {
 	.read_create = ordered_read_create,
 	.read_reset = ordered_read_reset,
 	.read_add = ordered_read_add,
-	.read_final = ordered_read_final
+	.read_final = ordered_read_final,
+	.image_write = ordered_image_write,
+	.image_read = ordered_image_read
 };

@@ -484,7 +484,7 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 
 	if (apply->pass == 0)
 		foreach(lc, txn->truncated)
-			fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer);
+			fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
 	if (n > 1)
 		qsort(ops + txn->first, n, sizeof(FeOp), compare_ops);
 	for (int i = txn->first; i < txn->end;)

@@ -49,6 +49,17 @@ extern void fe_seq_clear(FeHeap *heap, FeSeq *seq, Size elsize);
 /* Bytes an upsert may take from the heap (for fe_heap_has_room), at most. */
 extern Size fe_seq_upsert_room(const FeSeq *seq, Size elsize);
 
+/*
+ * Makes an empty sequence one of n elements, all zeroed and the chunks full,
+ * which the caller then fills in by iteration, in their order.  fe_seq_load_room
+ * says what it takes; ERROR (and a heap that has lost the pieces already taken)
+ * when the caller has not made sure of that much.
+ */
+extern void fe_seq_load(FeHeap *heap, FeSeq *seq, Size elsize, uint32 n);
+extern Size fe_seq_load_room(uint32 n, Size elsize);
+/* Of that, the largest piece. */
+extern Size fe_seq_load_largest(uint32 n, Size elsize);
+
 /* Forward iteration from a position: while ((el = fe_seq_next(&it))) ... */
 typedef struct FeSeqIter
 {

@@ -261,7 +261,10 @@ add_touched(FeStateWriter *w, FeRef ref, FeEntity *e)
 	w->touched[w->ntouched++] = ref;
 }
 
-/* The delta's entity, made if need be. */
+/*
+ * The delta's entity, made if need be; NULL: it was loaded with this transaction
+ * in it already.
+ */
 static FeEntity *
 entity_of(FeStateWriter *w)
 {
@@ -276,6 +279,11 @@ entity_of(FeStateWriter *w)
 		fe_count(&w->view->entities, 1);
 		if (w->probe.has_nulls)
 			fe_count(&w->view->null_keys, 1);
+	}
+	else if (w->replaying && e->lsn >= w->lsn)
+	{
+		e->epoch = (uint8) w->table->epoch;
+		return NULL;
 	}
 	else if (e->epoch != (uint8) w->table->epoch)
 		clear_old_epoch(w, e);
@@ -361,6 +369,8 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 		}
 	}
 	e = entity_of(w);
+	if (e == NULL)
+		return;
 	e->nrows += delta->sign;
 	apply_accs_of_row(w, w->lifetime, w->nlifetime, e, delta);
 	for (int t = 0; t < w->layout->ntracks; t++)
@@ -429,12 +439,12 @@ remove_zeroed(FeStateWriter *w)
 }
 
 static void
-finish_entity(FeStateWriter *w, FeRef ref, XLogRecPtr lsn)
+finish_entity(FeStateWriter *w, FeRef ref)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
 
 	e->flags &= ~FE_ENTITY_TOUCHED;
-	e->lsn = Max(e->lsn, lsn);
+	e->lsn = Max(e->lsn, w->lsn);
 	for (int t = 0; w->merge_tracks >> t != 0; t++)
 	{
 		if (w->merge_tracks & (1 << t))
@@ -450,6 +460,8 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 	LWLock	   *lock = fe_partition_lock(w->view, deltas[0].hash);
 	Size		before = fe_heap_used(w->heap);
 
+	w->lsn = lsn;
+	w->replaying = lsn <= pg_atomic_read_u64(&w->table->replay_end);
 	w->t_min = now - fe_setting_exact_horizon * FE_USEC_PER_SEC;
 	w->live = pg_atomic_read_u32(&w->view->state) == FE_VIEW_LIVE;
 	w->panes = 0;
@@ -473,7 +485,7 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 	if (w->nzeroed > 0)
 		remove_zeroed(w);
 	for (int i = 0; i < w->ntouched; i++)
-		finish_entity(w, w->touched[i], lsn);
+		finish_entity(w, w->touched[i]);
 	LWLockRelease(lock);
 	free_probe(w);
 

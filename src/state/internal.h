@@ -49,6 +49,16 @@ typedef struct FeTable
 	slock_t		dirty_mutex;
 	FeRef		dirty_head;		/* oldest */
 	FeRef		dirty_tail;
+
+	/* checkpoints; see save.c.  Changed by the writer, stored_lsn by the saver */
+	pg_atomic_uint32 cycle;		/* counts cycles begun, 0 = none */
+	pg_atomic_uint32 cycle_serial;	/* entity_serial when the last one began */
+	pg_atomic_uint32 cycle_broken;	/* tombstones were dropped: begin a full one */
+	uint32		graves;			/* tombstones here for the checkpoint's sake only */
+	pg_atomic_uint64 cycle_lsn; /* where replay starts once it is stored */
+	pg_atomic_uint64 cycle_since;	/* what it writes: later changes only */
+	pg_atomic_uint64 stored_lsn;	/* cycle_lsn of the last one stored, 0 = none */
+	pg_atomic_uint64 replay_end;	/* no image loaded is newer; 0 = none loaded */
 } FeTable;
 
 /* FeEntity.flags */
@@ -60,6 +70,8 @@ typedef struct FeTable
 #define FE_ENTITY_TOMBSTONE 0x20	/* empty, here for the pusher's sake only */
 #define FE_ENTITY_NULLKEY	0x40	/* some key is NULL: never pushed */
 #define FE_ENTITY_TOUCHED	0x80	/* by the fe_state_apply under way */
+#define FE_ENTITY_OLD		0x100	/* too old for its serial to tell */
+#define FE_ENTITY_GRAVE		0x200	/* a tombstone for the checkpoint's sake only */
 
 #define FE_ENTITY_HELD		(FE_ENTITY_QUEUED | FE_ENTITY_TAKEN | FE_ENTITY_PUSHED)
 
@@ -75,10 +87,12 @@ typedef struct FeEntity
 	uint32		serial;			/* tells incarnations of an entity apart */
 	uint32		keylen;			/* bytes of the packed key */
 	XLogRecPtr	lsn;			/* of the last source change */
-	int64		nrows:48;		/* signed: a delete may overtake its row */
+	int64		nrows:46;		/* signed: a delete may overtake its row */
 	uint64		epoch:8;
-	uint64		flags:8;
+	uint64		flags:10;
 } FeEntity;
+
+#define FE_ENTITY_NROWS_BITS	46
 
 /* Head of a pane; accumulators follow. */
 typedef struct FePane
@@ -162,6 +176,13 @@ extern void fe_key_pack(const FePlan *plan, FeKeyProbe *probe);
 /* Points into the entity: valid as long as its lock is held. */
 extern void fe_key_unpack(const FePlan *plan, const FeLayout *layout, const FeEntity *e,
 						  Datum *values, bool *nulls);
+/*
+ * A packed key from outside, aligned to 8, into a probe, hash included.  False:
+ * it is not what fe_key_pack makes.  The probe is to be freed in either case.
+ */
+extern bool fe_key_read(const FePlan *plan, const char *packed, Size len, bool has_nulls,
+						FeKeyProbe *probe);
+extern void fe_key_free(FeKeyProbe *probe);
 extern bool fe_key_equal_slow(const FePlan *plan, const FeLayout *layout, const FeEntity *e,
 							  const FeKeyProbe *probe);
 
@@ -360,6 +381,8 @@ struct FeStateWriter
 	FeApplyAcc *lifetime;
 
 	/* the fe_state_apply under way */
+	XLogRecPtr	lsn;
+	bool		replaying;		/* some entities have this transaction in them */
 	FeTime		t_min;			/* events before may be merged */
 	bool		live;			/* counts are real: backfill is over */
 	int32		panes;			/* net change */
@@ -374,6 +397,7 @@ struct FeStateWriter
 
 	int			pending_truncates;
 	uint32		sweep_bucket;
+	uint32		sweep_rounds;
 };
 
 /*
@@ -382,6 +406,25 @@ struct FeStateWriter
  * partition lock is held exclusively.  True: freed.
  */
 extern bool fe_entity_settle(FeStateWriter *w, FeRef ref, bool source);
+
+/* ---- checkpoints (save.c, load.c) ----------------------------------------- */
+
+/*
+ * Was the entity there when the last cycle began?  Serials may wrap round: the
+ * sweep marks entities long before theirs could be taken for a later one.
+ */
+static inline bool
+fe_entity_is_old(uint32 cycle_serial, const FeEntity *e)
+{
+	return (e->flags & FE_ENTITY_OLD) != 0 || (int32) (cycle_serial - e->serial) >= 0;
+}
+
+/* Does an entity that is empty have to be kept, for a checkpoint to tell of it? */
+extern bool fe_entity_must_stay(FeTable *table, const FeEntity *e);
+/* Makes an entity a tombstone (grave: for the checkpoint only), or alive. */
+extern void fe_entity_set_tombstone(FeStateWriter *w, FeEntity *e, bool tombstone, bool grave);
+/* Tests: puts an entity's image in its place. */
+extern void fe_entity_exercise_image(FeStateWriter *w, FeEntity *e);
 
 /* ---- dirty list (dirty.c) ------------------------------------------------- */
 

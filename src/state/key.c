@@ -151,6 +151,80 @@ fe_key_unpack(const FePlan *plan, const FeLayout *layout, const FeEntity *e,
 	}
 }
 
+/* ---- keys from outside ------------------------------------------------------------ */
+
+/* Bytes of the value at off, 0 if it does not end before limit. */
+static Size
+value_size(const FeKey *key, const char *packed, Size off, Size limit)
+{
+	Size		left = limit - off;
+	const char *p = packed + off;
+	Size		size;
+
+	if (key->typlen > 0)
+		size = key->typlen;
+	else if (key->typlen == -2)
+		size = strnlen(p, left) + 1;
+	else if (left == 0 || VARATT_IS_1B_E(p) || (!VARATT_IS_1B(p) && left < VARHDRSZ))
+		return 0;
+	else if (VARATT_IS_1B(p))
+		size = VARSIZE_1B(p);
+	else
+		size = VARATT_IS_4B_U(p) && VARSIZE_4B(p) >= VARHDRSZ ? VARSIZE_4B(p) : 0;
+	return size <= left ? size : 0;
+}
+
+bool
+fe_key_read(const FePlan *plan, const char *packed, Size len, bool has_nulls, FeKeyProbe *probe)
+{
+	uint16		bitmap = 0;
+	Size		limit = len;
+	Size		off = 0;
+
+	probe->packed = (char *) probe->space;
+	if (has_nulls && len < sizeof(bitmap))
+		return false;
+	if (has_nulls)
+	{
+		limit -= sizeof(bitmap);
+		memcpy(&bitmap, packed + limit, sizeof(bitmap));
+	}
+	for (int k = 0; k < plan->nkeys; k++)
+	{
+		const FeKey *key = &plan->keys[k];
+		Size		size;
+
+		probe->values[k] = (Datum) 0;
+		probe->nulls[k] = (bitmap & (1 << k)) != 0;
+		if (probe->nulls[k])
+			continue;
+		if (key->typlen != -1)
+			off = att_align_nominal(off, key->typalign);
+		else if (off < limit)
+			off = att_align_pointer(off, TYPALIGN_DOUBLE, -1, packed + off);
+		if (off > limit || (size = value_size(key, packed, off, limit)) == 0)
+			return false;
+		probe->values[k] = fetch_att(packed + off, key->typbyval, key->typlen);
+		off += size;
+	}
+	/* whatever else may be wrong is different when packed anew */
+	fe_key_pack(plan, probe);
+	if (off != limit || probe->len != len || probe->has_nulls != has_nulls ||
+		memcmp(probe->packed, packed, len) != 0)
+		return false;
+	probe->hash = fe_key_hash_keys(plan, probe->values, probe->nulls);
+	return true;
+}
+
+void
+fe_key_free(FeKeyProbe *probe)
+{
+	if (probe->packed != (char *) probe->space)
+		pfree(probe->packed);
+}
+
+/* ---- comparing -------------------------------------------------------------------- */
+
 bool
 fe_key_equal_slow(const FePlan *plan, const FeLayout *layout, const FeEntity *e,
 				  const FeKeyProbe *probe)

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 #include "definition/plan.h"
+#include "lib/stringinfo.h"
 #include "memory/heap.h"
 
 typedef enum FeViewState
@@ -116,7 +117,7 @@ extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
  * TRUNCATE: begin starts a new epoch, in which fe_state_apply first clears an
  * entity of an older one; end clears the entities that no delta touched.
  */
-extern void fe_state_truncate_begin(FeStateWriter *w);
+extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn);
 extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
 /*
  * Maintenance: consolidates and drops panes, frees empty entities, over a part
@@ -124,6 +125,78 @@ extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
  * enough to be called between batches; budget = entities to look at.
  */
 extern bool fe_state_sweep(FeStateWriter *w, int budget, FeTime now);
+
+/*
+ * ---- checkpoints --------------------------------------------------------
+ *
+ * State is written in cycles, each by the same steps:
+ *
+ *	ingest worker, between two transactions:	fe_state_cycle_begin
+ *	checkpoint process:		fe_state_saver_create
+ *							fe_state_save until it gives no chunk; stores chunks
+ *							fe_state_saver_complete: if true, commits the record
+ *							that the cycle is whole; then fe_state_saver_stored
+ *
+ * What may be loaded: all chunks since the last full cycle that is whole, later
+ * ones of cycles that are not whole included.  Replay starts at the position of
+ * the last whole cycle.  When a full cycle is whole, older chunks are to be
+ * removed.  Only views that are live are saved: a build's rows are not in the log.
+ *
+ * Chunks belong to one build of a view: when it is built anew (view claimed
+ * again), chunks of the build before are to be removed before the new one's
+ * first cycle is whole.
+ */
+
+typedef struct FeStateSaver FeStateSaver;
+
+/*
+ * lsn: everything up to here is applied, nothing after it; replay would start
+ * here.  True: the cycle is full (wished, or there is nothing to build on).
+ */
+extern bool fe_state_cycle_begin(FeStateWriter *w, XLogRecPtr lsn, bool full);
+/* No checkpoints of this view any more: keeps no tombstones for them. */
+extern void fe_state_cycle_forget(FeStateWriter *w);
+
+/*
+ * In any process of the database; lives in cxt.  NULL: no cycle has begun, or
+ * the view is not the plan's any more.
+ */
+extern FeStateSaver *fe_state_saver_create(FePlan *plan, FeViewShared *view, MemoryContext cxt);
+/* The cycle's position; *full: it replaces all that was stored before. */
+extern XLogRecPtr fe_state_saver_lsn(const FeStateSaver *s, bool *full);
+/*
+ * The next chunk, of about size bytes (one entity more at most), in the place of
+ * chunk's content.  False: there is none, because all is written or because
+ * the view is gone.  ERROR when an entity takes more than 1 GB.
+ */
+extern bool fe_state_save(FeStateSaver *s, StringInfo chunk, Size size);
+/* Has the cycle got everything?  Asked after the last chunk. */
+extern bool fe_state_saver_complete(FeStateSaver *s);
+/* It is durable, and the record that it is whole is too: lets tombstones go. */
+extern void fe_state_saver_stored(FeStateSaver *s);
+
+typedef enum FeLoadResult
+{
+	FE_LOAD_DONE,
+	FE_LOAD_NO_MEMORY,			/* call again with the same *done when there is room */
+	FE_LOAD_INVALID				/* *why; what was loaded is to be thrown away */
+} FeLoadResult;
+
+/*
+ * Ingest worker, merging set, before the view is live: loads a chunk.  *done is
+ * 0 at first, and how far it got afterwards.  Any bytes may be given; what the
+ * check sum covers is trusted in one thing only, that values of types which this
+ * library does not know are values of those types.  Their comparison functions
+ * are called, without a lock, and may raise their errors.
+ */
+extern FeLoadResult fe_state_load(FeStateWriter *w, const char *chunk, Size len, Size *done,
+								  const char **why);
+/*
+ * All chunks are loaded; replay starts at start.  From now on fe_state_apply
+ * and fe_state_truncate_* do not repeat what is in an entity already.  What is
+ * pushed is not known: the pusher must fill and clean Redis (resync).
+ */
+extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start);
 
 /* ---- reading ----------------------------------------------------------- */
 

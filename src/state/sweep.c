@@ -15,6 +15,8 @@
 #define MERGE_ROOM			(64 * 1024)
 /* Panes that cost as much to look at as an entity does. */
 #define PANES_PER_ENTITY	8
+/* With assertions: one entity of so many is replaced by its image, each round. */
+#define FE_EXERCISE_EVERY	4
 
 /* ---- empty entities -------------------------------------------------------------- */
 
@@ -39,8 +41,7 @@ free_entity(FeStateWriter *w, FeRef ref)
 	fe_count(&w->view->entities, -1);
 	if (e->flags & FE_ENTITY_NULLKEY)
 		fe_count(&w->view->null_keys, -1);
-	if (e->flags & FE_ENTITY_TOMBSTONE)
-		fe_count(&w->view->tombstones, -1);
+	fe_entity_set_tombstone(w, e, false, false);
 	fe_table_unlink(w->table, ref);
 	fe_entity_free(w->heap, w->layout, ref);
 }
@@ -52,23 +53,24 @@ fe_entity_settle(FeStateWriter *w, FeRef ref, bool source)
 	bool		online = w->view->online && (e->flags & FE_ENTITY_NULLKEY) == 0;
 	bool		was_tombstone = (e->flags & FE_ENTITY_TOMBSTONE) != 0;
 	bool		empty = is_empty(w, e);
+	bool		grave = false;
 
 	if (empty)
 	{
 		uint64		held = online ? FE_ENTITY_HELD : FE_ENTITY_QUEUED | FE_ENTITY_TAKEN;
 
 		w->panes -= fe_entity_clear(w->heap, w->layout, e);
-		if ((e->flags & held) == 0)
+		grave = (e->flags & held) == 0;
+		if (grave && !fe_entity_must_stay(w->table, e))
 		{
 			free_entity(w, ref);
 			return true;
 		}
 	}
-	if (empty != was_tombstone)
-	{
-		e->flags ^= FE_ENTITY_TOMBSTONE;
-		fe_count(&w->view->tombstones, empty ? 1 : -1);
-	}
+	if (empty != was_tombstone || grave != ((e->flags & FE_ENTITY_GRAVE) != 0))
+		fe_entity_set_tombstone(w, e, empty, grave);
+	if (grave)
+		return false;			/* nobody else need know */
 	if (online && source)
 		e->flags |= FE_ENTITY_CHANGED;
 	/* by time alone only the end is news: the pusher follows windows itself */
@@ -97,7 +99,11 @@ drop_tombstones(FeStateWriter *w)
 		if (e->flags & FE_ENTITY_TOMBSTONE)
 		{
 			e->flags &= ~FE_ENTITY_PUSHED;
-			if ((e->flags & FE_ENTITY_TAKEN) == 0)
+			if (e->flags & FE_ENTITY_TAKEN)
+				;				/* the pusher reports on it */
+			else if (fe_entity_must_stay(w->table, e))
+				fe_entity_set_tombstone(w, e, true, true);
+			else
 				free_entity(w, ref);
 		}
 		LWLockRelease(lock);
@@ -105,6 +111,29 @@ drop_tombstones(FeStateWriter *w)
 	}
 	/* only now: whoever starts over must find nobody marked as queued */
 	pg_atomic_write_u32(&w->view->resync, 1);
+}
+
+/*
+ * More entities have vanished than a checkpoint is worth remembering one by
+ * one: this one's will not be complete, and the next one writes everything.  But
+ * while changes are being replayed tombstones tell what has been applied.
+ */
+static void
+check_graves(FeStateWriter *w)
+{
+	uint64		entities = pg_atomic_read_u64(&w->view->entities);
+
+	if (w->table->graves > Max(FE_MAX_TOMBSTONES, entities / 4) &&
+		w->lsn > pg_atomic_read_u64(&w->table->replay_end))
+		pg_atomic_write_u32(&w->table->cycle_broken, 1);
+}
+
+/* Serials wrap round: an entity is marked before its own could be misread. */
+static inline bool
+is_ageing(const FeStateWriter *w, const FeEntity *e)
+{
+	return (e->flags & FE_ENTITY_OLD) == 0 &&
+		w->table->entity_serial - e->serial > (uint32) 1 << 30;
 }
 
 /* ---- panes ---------------------------------------------------------------------- */
@@ -191,11 +220,17 @@ sweep_entity(FeStateWriter *w, FeRef ref)
 
 	for (int t = 0; t < w->layout->ntracks; t++)
 		cost += fe_entity_seqs(e)[t].count / PANES_PER_ENTITY;
-	if (panes || is_empty(w, e))
+#ifdef USE_ASSERT_CHECKING
+	if (e->serial % FE_EXERCISE_EVERY == w->sweep_rounds % FE_EXERCISE_EVERY)
+		fe_entity_exercise_image(w, e);
+#endif
+	if (panes || is_empty(w, e) || is_ageing(w, e))
 	{
 		LWLock	   *lock = fe_partition_lock(w->view, e->hash);
 
 		LWLockAcquire(lock, LW_EXCLUSIVE);
+		if (is_ageing(w, e))
+			e->flags |= FE_ENTITY_OLD;
 		if (panes)
 			tidy_panes(w, e);
 		fe_entity_settle(w, ref, false);
@@ -231,6 +266,7 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 	publish_cutoffs(w);
 	if (pg_atomic_read_u64(&w->view->tombstones) > FE_MAX_TOMBSTONES)
 		drop_tombstones(w);
+	check_graves(w);
 	while (budget > 0 && w->sweep_bucket < nbuckets)
 	{
 		FeRef		ref = *fe_table_bucket(w->table, w->sweep_bucket++);
@@ -246,17 +282,24 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 	}
 	round = w->sweep_bucket >= nbuckets;
 	if (round)
+	{
 		w->sweep_bucket = 0;
+		w->sweep_rounds++;
+	}
 	end(w, before);
 	return round;
 }
 
 /* ---- TRUNCATE ----------------------------------------------------------------------- */
 
-/* Clears entities that are of an older epoch still. */
+/*
+ * Clears entities that are of an older epoch still, unless they were loaded with
+ * the truncation in them.  end: the transaction is over, its entities change.
+ */
 static void
-clear_old_entities(FeStateWriter *w, XLogRecPtr lsn)
+clear_old_entities(FeStateWriter *w, XLogRecPtr lsn, bool end_of_txn)
 {
+	bool		replaying = lsn <= pg_atomic_read_u64(&w->table->replay_end);
 	uint32		nbuckets = pg_atomic_read_u32(&w->table->nbuckets);
 	Size		before = fe_heap_used(w->heap);
 
@@ -275,10 +318,16 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn)
 				LWLock	   *lock = fe_partition_lock(w->view, e->hash);
 
 				LWLockAcquire(lock, LW_EXCLUSIVE);
-				w->panes -= fe_entity_clear(w->heap, w->layout, e);
 				e->epoch = (uint8) w->table->epoch;
-				e->lsn = Max(e->lsn, lsn);
-				fe_entity_settle(w, ref, true);
+				if (!replaying || e->lsn < lsn)
+				{
+					w->panes -= fe_entity_clear(w->heap, w->layout, e);
+					if (end_of_txn)
+					{
+						e->lsn = Max(e->lsn, lsn);
+						fe_entity_settle(w, ref, true);
+					}
+				}
 				LWLockRelease(lock);
 			}
 			ref = next;
@@ -289,16 +338,16 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn)
 }
 
 void
-fe_state_truncate_begin(FeStateWriter *w)
+fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn)
 {
 	/* entities keep 8 bits of the epoch: let none come round to an old one */
 	if (++w->pending_truncates >= PG_UINT8_MAX)
-		clear_old_entities(w, InvalidXLogRecPtr);
+		clear_old_entities(w, lsn, false);
 	w->table->epoch++;
 }
 
 void
 fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn)
 {
-	clear_old_entities(w, lsn);
+	clear_old_entities(w, lsn, true);
 }

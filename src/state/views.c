@@ -194,6 +194,14 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	memset(table->dirs, 0, sizeof(table->dirs));
 	table->dirty_head = 0;
 	table->dirty_tail = 0;
+	pg_atomic_write_u32(&table->cycle, 0);
+	pg_atomic_write_u32(&table->cycle_serial, 0);
+	pg_atomic_write_u32(&table->cycle_broken, 0);
+	table->graves = 0;
+	pg_atomic_write_u64(&table->cycle_lsn, 0);
+	pg_atomic_write_u64(&table->cycle_since, 0);
+	pg_atomic_write_u64(&table->stored_lsn, 0);
+	pg_atomic_write_u64(&table->replay_end, 0);
 	pg_atomic_write_u32(&view->state, FE_VIEW_WAITING);
 }
 
