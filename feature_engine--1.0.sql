@@ -278,6 +278,37 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'fe_check_featu
 COMMENT ON FUNCTION check_feature_view(text, integer) IS
 'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for the stream first, as sync() does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value';
 
+-- durable
+
+-- What is stored of each view's state, and from where the log is replayed. Not
+-- dumped: a restored definition is built from its table.
+CREATE TABLE checkpoint (
+	viewid integer PRIMARY KEY,
+	format integer NOT NULL,
+	system_identifier bigint NOT NULL,
+	database oid NOT NULL,
+	state_version integer NOT NULL,
+	replay_lsn pg_lsn NOT NULL,
+	cycle bigint NOT NULL,
+	full_cycle bigint NOT NULL,
+	entities bigint NOT NULL,
+	full_bytes bigint NOT NULL,
+	more_bytes bigint NOT NULL,
+	written_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE checkpoint IS
+'per feature view: the last whole checkpoint; changes from replay_lsn on are replayed from the log after a restart';
+
+CREATE TABLE checkpoint_chunk (
+	viewid integer NOT NULL,
+	cycle bigint NOT NULL,
+	number integer NOT NULL,
+	data bytea NOT NULL,
+	PRIMARY KEY (viewid, cycle, number)
+) WITH (toast_tuple_target = 8160);
+ALTER TABLE checkpoint_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE checkpoint_chunk IS 'entities of feature views, in the engine''s own form; see checkpoint';
+
 -- online
 
 CREATE FUNCTION push_now(view text) RETURNS void

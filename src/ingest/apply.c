@@ -176,7 +176,7 @@ view_takes(const FeApply *apply, const FeIngestView *view)
 {
 	if (apply->job)
 		return fe_backfill_has_view(apply->job, view);
-	if (!view->applying)
+	if (!view->applying || apply->current.end_lsn <= view->replay_from)
 		return false;
 	return view->seen == NULL || !fe_seen_visible(view->seen, apply->xid);
 }

@@ -44,6 +44,8 @@ typedef struct FeIngestView
 	FeSeenSnapshot *seen;		/* NULL once nothing can be counted twice */
 	XLogRecPtr	live_lsn;		/* backfilled: live when applied_lsn gets here */
 	bool		scanned;		/* backfill has delivered every row */
+	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
+	bool		store_is_ours;	/* what is stored of it is of this build */
 } FeIngestView;
 
 /* One source table and what is known of its rows. */
@@ -89,6 +91,13 @@ typedef struct FeIngest
 	TimestampTz next_sweep;
 	TimestampTz next_confirm;
 	TimestampTz next_check;
+
+	BackgroundWorkerHandle *checkpoint; /* a cycle is being written, or NULL */
+	TimestampTz checkpoint_time;	/* end of the last one */
+	XLogRecPtr	checkpoint_end; /* applied_lsn then */
+	uint64		checkpoint_changes; /* FeDatabase.changes when it began */
+	TimestampTz checkpoint_retry;	/* not before */
+	bool		ready;			/* the slot and all state are as they should be */
 } FeIngest;
 
 /* ---- views.c: the catalogue's views and what they need ----------------- */
@@ -154,6 +163,20 @@ extern void fe_backfill_forget_view(FeIngest *ingest, FeIngestView *view);
 extern void fe_backfill_replace_view(FeIngest *ingest, FeIngestView *old, FeIngestView *newer);
 /* Views whose backfill is complete and that have caught up become live. */
 extern void fe_backfill_finish_views(FeIngest *ingest);
+
+/* ---- checkpoint.c --------------------------------------------------------- */
+
+/* Begins a cycle when one is due, looks after the one under way. */
+extern void fe_checkpoint_step(FeIngest *ingest);
+/* The slot may be confirmed up to here. */
+extern XLogRecPtr fe_checkpoint_position(FeIngest *ingest);
+/*
+ * Loads what is stored and can be used, confirmed being where the slot begins.
+ * Returns where replay starts, InvalidXLogRecPtr where nothing was loaded.
+ */
+extern XLogRecPtr fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed);
+/* before_shmem_exit callback: an orderly shutdown of the server writes one. */
+extern void fe_checkpoint_at_exit(int code, Datum arg);
 
 /* ---- what the worker and its backfill helper share ----------------------- */
 

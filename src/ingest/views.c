@@ -110,6 +110,8 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->scanned = view->scanned;
 	newer->seen = view->seen;
 	newer->live_lsn = view->live_lsn;
+	newer->replay_from = view->replay_from;
+	newer->store_is_ours = view->store_is_ours;
 }
 
 /*
@@ -139,6 +141,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	}
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
+	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
 }
 
 static void
@@ -190,6 +193,8 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->applying = false;
 	view->scanned = false;
 	view->live_lsn = InvalidXLogRecPtr;
+	view->replay_from = InvalidXLogRecPtr;
+	view->store_is_ours = false;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;

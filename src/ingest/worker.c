@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "durable/durable.h"
 #include "ingest/ingest.h"
 #include "online/online.h"
 
@@ -68,6 +69,15 @@ drop_slot(FeIngest *ingest)
 static void
 leave(FeIngest *ingest)
 {
+	bool		installed;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) fe_plan_list(&installed);
+	if (installed)
+		fe_durable_forget_others(NIL);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
 	fe_ingest_lose_state(ingest, NULL);
 	drop_slot(ingest);
 	proc_exit(0);
@@ -107,6 +117,23 @@ abandon_middle(FeIngest *ingest)
 	close_capture(ingest);
 }
 
+/* What is stored of views that are gone. */
+static void
+forget_stored(FeIngest *ingest)
+{
+	List	   *ids = NIL;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, ingest->views)
+		ids = lappend_int(ids, ((FeIngestView *) lfirst(lc))->plan->viewid);
+	if (ingest->catalog_loaded)
+		fe_durable_forget_others(ids);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 static void
 load_catalog(FeIngest *ingest)
 {
@@ -123,6 +150,7 @@ load_catalog(FeIngest *ingest)
 	CommitTransactionCommand();
 	if (!any)
 		leave(ingest);
+	forget_stored(ingest);
 	if (ingest->capture)
 		fe_capture_set_tables(ingest->capture, ingest->set);
 	ask_for_pusher(ingest);
@@ -194,10 +222,16 @@ ensure_capture(FeIngest *ingest)
 	}
 	if (start == InvalidXLogRecPtr)
 	{
-		fe_slot_status(MyDatabaseId, NULL, &start, NULL);
+		fe_slot_status(MyDatabaseId, NULL, &confirmed, NULL);
+		start = fe_checkpoint_recover(ingest, confirmed);
+		if (start == InvalidXLogRecPtr)
+			start = confirmed;
 		pg_atomic_write_u64(&db->applied_lsn, start);
 	}
 	ingest->capture = fe_capture_open(start, ingest->set);
+	ingest->checkpoint_time = GetCurrentTimestamp();
+	ingest->checkpoint_end = start;
+	ingest->ready = true;
 	fe_worker_set_state(FE_WORKER_RUNNING);
 }
 
@@ -385,13 +419,13 @@ static void
 confirm(FeIngest *ingest)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
+	XLogRecPtr	position = fe_checkpoint_position(ingest);
 
-	if (ingest->capture == NULL || applied == ingest->confirmed_lsn ||
-		(now < ingest->next_confirm && applied - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
+	if (ingest->capture == NULL || position == ingest->confirmed_lsn ||
+		(now < ingest->next_confirm && position - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
 		return;
-	fe_capture_confirm(ingest->capture, applied);
-	ingest->confirmed_lsn = applied;
+	fe_capture_confirm(ingest->capture, position);
+	ingest->confirmed_lsn = position;
 	ingest->next_confirm = TimestampTzPlusMilliseconds(now, FE_CONFIRM_MS);
 }
 
@@ -423,6 +457,7 @@ static void
 maintain(FeIngest *ingest)
 {
 	sweep(ingest);
+	fe_checkpoint_step(ingest);
 	confirm(ingest);
 	fe_backfill_finish_views(ingest);
 	swap_replacements(ingest);
@@ -480,12 +515,14 @@ fe_ingest_worker_main(Datum arg)
 	ingest = MemoryContextAllocZero(TopMemoryContext, sizeof(FeIngest));
 	ingest->db = fe_worker_start(DatumGetObjectId(arg), "ingest");
 	ingest->heap = fe_heap_of_database(MyDatabaseId);
+	fe_worker_end_helpers();
 	ingest->apply = fe_apply_create(ingest);
 	ingest->backfill_apply = fe_apply_create(ingest);
 	/* what this process writes is never decoded again */
 	replorigin_session_origin = DoNotReplicateId;
 	/* what a user's function finds must not depend on who may create where */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	before_shmem_exit(fe_checkpoint_at_exit, PointerGetDatum(ingest));
 
 	if (pg_atomic_read_u32(&ingest->db->merging))
 		fe_ingest_lose_state(ingest, "the worker was stopped in the middle of a change");

@@ -34,6 +34,8 @@ view_state_name(FeViewState state)
 			return "waiting";
 		case FE_VIEW_BACKFILLING:
 			return "backfilling";
+		case FE_VIEW_RECOVERING:
+			return "recovering";
 		case FE_VIEW_LIVE:
 			return "live";
 		case FE_VIEW_FAILED:
@@ -91,7 +93,9 @@ counter(pg_atomic_uint64 *c)
 static void
 put_backfill(Datum *values, bool *nulls, int i, FeViewShared *view, FeViewState state)
 {
-	double		done = (double) pg_atomic_read_u64(&view->events);
+	double		done = state == FE_VIEW_RECOVERING ?
+		(double) pg_atomic_read_u64(&view->backfill_done) :
+		(double) pg_atomic_read_u64(&view->events);
 	double		pct = 0;
 
 	if (state == FE_VIEW_LIVE)

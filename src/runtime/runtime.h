@@ -30,7 +30,7 @@
 #define FE_SERVER_NAME		"feature_engine"	/* our foreign server */
 
 #define FE_ERROR_LEN		512
-#define FE_MAX_HELPERS		4	/* capture worker and backfill helpers of one database */
+#define FE_MAX_HELPERS		4	/* capture, backfill, checkpoint workers of one database */
 
 /* Our replication slot of a database: FE_SLOT_PREFIX and the database's OID */
 #define FE_SLOT_PREFIX		"feature_engine_"
@@ -51,6 +51,8 @@ extern int	fe_setting_max_memory;		/* MB, reservation (postmaster) */
 extern int	fe_setting_max_databases;	/* postmaster */
 extern int	fe_setting_max_feature_views;	/* postmaster, whole server */
 extern int	fe_setting_max_wal_lag;		/* MB */
+extern int	fe_setting_checkpoint_interval; /* s */
+extern int	fe_setting_checkpoint_wal;	/* MB */
 extern int	fe_setting_exact_horizon;	/* s */
 extern bool fe_setting_read_your_writes;
 extern bool fe_setting_allow_stale;
@@ -95,7 +97,7 @@ typedef struct FeDatabase
 	slock_t		mutex;
 	FeWorkerSlot ingest;
 	FeWorkerSlot pusher;
-	pid_t		helpers[FE_MAX_HELPERS];	/* capture and backfill workers, 0 = free */
+	pid_t		helpers[FE_MAX_HELPERS];	/* of the ingest worker, 0 = free */
 	bool		wanted;			/* somebody asked for workers */
 	int			parkers;		/* database commands that hold us off */
 	pid_t		parked_by;		/* the last of them, 0 = none */
@@ -244,6 +246,7 @@ extern FeTime fe_clock_set_eval_time(FeTime t);
 #define FE_ROLE_CAPTURE		"capture"
 #define FE_ROLE_PUSHER		"pusher"
 #define FE_ROLE_BACKFILL	"backfill"
+#define FE_ROLE_CHECKPOINT	"checkpoint"
 
 /* Entry points, each in the room whose work it is. */
 extern PGDLLEXPORT void fe_launcher_main(Datum arg);
@@ -288,6 +291,8 @@ extern bool fe_worker_was_told_to_end(void);
  */
 extern bool fe_start_helper(Oid dboid, const char *role, const char *function,
 							const char *extra, BackgroundWorkerHandle **handle);
+/* Ingest worker, at its start: those of the one before shall be gone. */
+extern void fe_worker_end_helpers(void);
 /* Counts a failure and sets the back-off; the caller holds the mutex. */
 extern void fe_worker_record_failure(FeWorkerSlot *slot, const char *message,
 									 TimestampTz now);

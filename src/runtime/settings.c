@@ -30,6 +30,8 @@ int			fe_setting_max_memory = 1024;
 int			fe_setting_max_databases = 16;
 int			fe_setting_max_feature_views = 256;
 int			fe_setting_max_wal_lag = 10240;
+int			fe_setting_checkpoint_interval = 60;
+int			fe_setting_checkpoint_wal = 256;
 int			fe_setting_exact_horizon = 60;
 bool		fe_setting_read_your_writes = false;
 bool		fe_setting_allow_stale = false;
@@ -248,6 +250,16 @@ define_server_settings(void)
 							"Write-ahead log that may be held back before the replication slot is given up.",
 							"Feature views are rebuilt when the cause is gone.",
 							&fe_setting_max_wal_lag, 10240, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable(FE_SETTING("checkpoint_interval"),
+							"Time between two checkpoints of feature state.",
+							"0 writes none: after a crash every feature view is built from its table.",
+							&fe_setting_checkpoint_interval, 60, 0, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(FE_SETTING("checkpoint_wal"),
+							"Write-ahead log after which a checkpoint of feature state is due before its time.",
+							"It bounds what is replayed after a crash.",
+							&fe_setting_checkpoint_wal, 256, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable(FE_SETTING("exact_horizon"),
 							"How far back a time of evaluation may lie and still be exact to the microsecond.",

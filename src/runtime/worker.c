@@ -194,7 +194,7 @@ attach(FeDatabase *db, const char *role)
 	bool		ok = false;
 
 	SpinLockAcquire(&db->mutex);
-	if (strcmp(role, FE_ROLE_BACKFILL) == 0 || strcmp(role, FE_ROLE_CAPTURE) == 0)
+	if (strcmp(role, FE_ROLE_INGEST) != 0 && strcmp(role, FE_ROLE_PUSHER) != 0)
 		ok = attach_helper(db, role);
 	else
 	{
@@ -387,4 +387,25 @@ fe_start_helper(Oid dboid, const char *role, const char *function, const char *e
 	fe_worker_describe(&bgw, dboid, role, function);
 	memcpy(bgw.bgw_extra, extra, BGW_EXTRALEN);
 	return RegisterDynamicBackgroundWorker(&bgw, handle);
+}
+
+void
+fe_worker_end_helpers(void)
+{
+	for (;;)
+	{
+		pid_t		pids[FE_MAX_HELPERS];
+		int			n = 0;
+
+		SpinLockAcquire(&my_db->mutex);
+		for (int i = 0; i < FE_MAX_HELPERS; i++)
+			if (my_db->helpers[i] != 0)
+				pids[n++] = my_db->helpers[i];
+		SpinLockRelease(&my_db->mutex);
+		if (n == 0)
+			return;
+		for (int i = 0; i < n; i++)
+			(void) kill(pids[i], SIGTERM);
+		fe_worker_wait(10, PGINVALID_SOCKET, 0);
+	}
 }

@@ -30,6 +30,13 @@ raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 				 errmsg("feature view \"%s\" has stopped", plan->name),
 				 errdetail("%s", shared->last_error),
 				 errhint("It is rebuilt by itself; see feature_engine.status. Set feature_engine.allow_stale to read the last values.")));
+	if (state == FE_VIEW_RECOVERING)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feature view \"%s\" is not caught up yet", plan->name),
+				 errdetail("Its stored state is being loaded (" UINT64_FORMAT " of about %.0f entities), and later changes are replayed.",
+						   pg_atomic_read_u64(&shared->backfill_done), shared->backfill_total),
+				 errhint("Wait with feature_engine.sync(), or set feature_engine.allow_stale to read what there is.")));
 	if (state == FE_VIEW_BACKFILLING)
 	{
 		uint64		done = pg_atomic_read_u64(&shared->events);

@@ -160,7 +160,7 @@ key_room(const FePlan *plan, const FeDelta *delta)
 Size
 fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 {
-	bool		live = pg_atomic_read_u32(&w->view->state) == FE_VIEW_LIVE;
+	bool		live = fe_view_counts_are_real(w->view);
 	Size		room = 0;
 
 	for (int i = 0; i < n; i++)
@@ -463,7 +463,7 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 	w->lsn = lsn;
 	w->replaying = lsn <= pg_atomic_read_u64(&w->table->replay_end);
 	w->t_min = now - fe_setting_exact_horizon * FE_USEC_PER_SEC;
-	w->live = pg_atomic_read_u32(&w->view->state) == FE_VIEW_LIVE;
+	w->live = fe_view_counts_are_real(w->view);
 	w->panes = 0;
 	w->expired = 0;
 	w->merge_tracks = 0;

@@ -407,6 +407,18 @@ struct FeStateWriter
  */
 extern bool fe_entity_settle(FeStateWriter *w, FeRef ref, bool source);
 
+/*
+ * Are the counts of rows real?  Not while existing rows are read and a delete may
+ * come before its row.
+ */
+static inline bool
+fe_view_counts_are_real(FeViewShared *view)
+{
+	uint32		state = pg_atomic_read_u32(&view->state);
+
+	return state == FE_VIEW_LIVE || state == FE_VIEW_RECOVERING;
+}
+
 /* ---- checkpoints (save.c, load.c) ----------------------------------------- */
 
 /*

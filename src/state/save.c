@@ -266,6 +266,12 @@ fe_state_save(FeStateSaver *s, StringInfo chunk, Size size)
 	return true;
 }
 
+uint32
+fe_state_saved_entities(const FeStateSaver *s)
+{
+	return s->nentities;
+}
+
 bool
 fe_state_saver_complete(FeStateSaver *s)
 {
@@ -288,4 +294,21 @@ fe_state_saver_stored(FeStateSaver *s)
 	if (still_valid(s))
 		pg_atomic_write_u64(&s->table->stored_lsn, s->lsn);
 	LWLockRelease(lock);
+}
+
+/* ---- what is stored --------------------------------------------------------------- */
+
+XLogRecPtr
+fe_state_stored_lsn(FeViewShared *view)
+{
+	return pg_atomic_read_u64(&fe_view_table(view)->stored_lsn);
+}
+
+bool
+fe_state_cycle_is_stored(FeViewShared *view)
+{
+	FeTable    *table = fe_view_table(view);
+
+	return pg_atomic_read_u32(&table->cycle) == 0 ||
+		pg_atomic_read_u64(&table->stored_lsn) == pg_atomic_read_u64(&table->cycle_lsn);
 }

@@ -21,6 +21,7 @@ typedef enum FeViewState
 	FE_VIEW_FREE = 0,			/* slot unused */
 	FE_VIEW_WAITING,			/* known, backfill not begun */
 	FE_VIEW_BACKFILLING,
+	FE_VIEW_RECOVERING,			/* from a checkpoint, then from the log */
 	FE_VIEW_LIVE,
 	FE_VIEW_FAILED				/* an error stops this view; see last_error */
 } FeViewState;
@@ -38,7 +39,12 @@ typedef struct FeViewShared
 	TimestampTz retry_at;		/* failed: rebuilt not before */
 	int			failures;
 	double		backfill_total; /* rows expected (estimate), 0 = unknown */
-	pg_atomic_uint64 backfill_done;
+	pg_atomic_uint64 backfill_done; /* recovering: entities loaded */
+
+	/* the last whole checkpoint and what was added since; by who writes it */
+	pg_atomic_uint64 stored_full_bytes;
+	pg_atomic_uint64 stored_more_bytes;
+	pg_atomic_uint64 stored_at; /* TimestampTz, 0 = never */
 
 	/* changed by the writer only, dirty excepted */
 	pg_atomic_uint64 events;	/* row images applied since build */
@@ -170,10 +176,17 @@ extern XLogRecPtr fe_state_saver_lsn(const FeStateSaver *s, bool *full);
  * the view is gone.  ERROR when an entity takes more than 1 GB.
  */
 extern bool fe_state_save(FeStateSaver *s, StringInfo chunk, Size size);
+/* Entities in the last chunk. */
+extern uint32 fe_state_saved_entities(const FeStateSaver *s);
 /* Has the cycle got everything?  Asked after the last chunk. */
 extern bool fe_state_saver_complete(FeStateSaver *s);
 /* It is durable, and the record that it is whole is too: lets tombstones go. */
 extern void fe_state_saver_stored(FeStateSaver *s);
+
+/* Where replay of this view would start; InvalidXLogRecPtr: nothing is stored. */
+extern XLogRecPtr fe_state_stored_lsn(FeViewShared *view);
+/* Is the cycle begun last stored? */
+extern bool fe_state_cycle_is_stored(FeViewShared *view);
 
 typedef enum FeLoadResult
 {

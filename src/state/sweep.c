@@ -243,7 +243,7 @@ static void
 begin(FeStateWriter *w, FeTime now)
 {
 	w->t_min = now - fe_setting_exact_horizon * FE_USEC_PER_SEC;
-	w->live = pg_atomic_read_u32(&w->view->state) == FE_VIEW_LIVE;
+	w->live = fe_view_counts_are_real(w->view);
 	w->panes = 0;
 }
 

@@ -175,6 +175,9 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	view->backfill_total = 0;
 	view->online = online;
 	pg_atomic_write_u64(&view->backfill_done, 0);
+	pg_atomic_write_u64(&view->stored_full_bytes, 0);
+	pg_atomic_write_u64(&view->stored_more_bytes, 0);
+	pg_atomic_write_u64(&view->stored_at, 0);
 	pg_atomic_write_u64(&view->events, 0);
 	pg_atomic_write_u64(&view->expired, 0);
 	pg_atomic_write_u64(&view->late, 0);

@@ -1,0 +1,54 @@
+/*
+ * durable.h
+ *		Checkpoints: the state of live views in ordinary tables.
+ *
+ * The ingest worker decides when; a process of its own, or at shutdown the ingest
+ * worker itself, writes.  What is stored is good for recovery only while the
+ * replication slot still begins at or before it.
+ */
+#ifndef FE_DURABLE_H
+#define FE_DURABLE_H
+
+#include "postgres.h"
+#include "definition/plan.h"
+#include "state/state.h"
+
+/* What is stored of one view. */
+typedef struct FeStored
+{
+	XLogRecPtr	lsn;			/* replay starts here */
+	int64		full_cycle;		/* chunks from this cycle on count */
+	int64		entities;		/* images since then */
+	int64		full_bytes;		/* of the full cycle's chunks */
+	int64		more_bytes;		/* of those after it */
+} FeStored;
+
+/*
+ * Each inside a transaction of the caller's, who is the ingest worker.
+ *
+ * find: what is stored for this very definition in this very database, if it is
+ * whole; *why is set where there is something that cannot be used.
+ */
+extern bool fe_durable_find(const FePlan *plan, FeStored *stored, const char **why);
+/*
+ * Loads it into an empty view, FeDatabase.merging set.  False: it is not intact,
+ * *why says so, and what was loaded is to be thrown away.  ERROR when memory is
+ * full.
+ */
+extern bool fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateWriter *w,
+							FeViewShared *view, const char **why);
+/* Removes what is stored of a view; of all views but these. */
+extern void fe_durable_forget(int32 viewid);
+extern void fe_durable_forget_others(List *viewids);
+
+/*
+ * Writes the cycle that was begun for a view, in transactions of its own.  False:
+ * it could not be completed (the view is gone, or changed too much meanwhile).
+ */
+extern bool fe_durable_write(FePlan *plan, FeViewShared *view);
+/* The same for all live views of the database. */
+extern void fe_durable_write_all(void);
+
+extern PGDLLEXPORT void fe_checkpoint_worker_main(Datum dboid);
+
+#endif							/* FE_DURABLE_H */

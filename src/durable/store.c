@@ -1,0 +1,202 @@
+/*
+ * store.c
+ *		What is stored of feature views: finding it, loading it, removing it.
+ *
+ * In the ingest worker, inside its transactions.  Takes the locks of ordinary
+ * statements on feature_engine.checkpoint and checkpoint_chunk.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "durable/internal.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "runtime/runtime.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+
+#define FETCH_CHUNKS	64
+
+/* Runs one statement; SPI must be connected. */
+void
+fe_durable_execute(const char *sql, int nargs, Oid *types, Datum *values, int expected)
+{
+	int			result = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+
+	if (result != expected)
+		elog(ERROR, "\"%s\" failed: %s", sql, SPI_result_code_string(result));
+}
+
+static int64
+column_int64(int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
+									   &isnull));
+}
+
+/* ---- finding ------------------------------------------------------------------ */
+
+static const char *
+problem_of_row(const FePlan *plan)
+{
+	bool		isnull;
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	HeapTuple	row = SPI_tuptable->vals[0];
+
+	if (DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)) != FE_CHECKPOINT_FORMAT)
+		return "its format is another version's";
+	if ((uint64) column_int64(2) != GetSystemIdentifier())
+		return "it was written by another server";
+	if (DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull)) != MyDatabaseId)
+		return "it was written in another database";
+	if (DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull)) != plan->state_version)
+		return "the view's definition was another one";
+	return NULL;
+}
+
+bool
+fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(plan->viewid)};
+	bool		found;
+
+	*why = NULL;
+	SPI_connect();
+	fe_durable_execute("SELECT format, system_identifier, database, state_version, replay_lsn,"
+					   " full_cycle, entities, full_bytes, more_bytes"
+					   " FROM feature_engine.checkpoint WHERE viewid = $1",
+					   1, types, values, SPI_OK_SELECT);
+	found = SPI_processed == 1;
+	if (found)
+		*why = problem_of_row(plan);
+	if (found && *why == NULL)
+	{
+		stored->lsn = (XLogRecPtr) column_int64(5);
+		stored->full_cycle = column_int64(6);
+		stored->entities = column_int64(7);
+		stored->full_bytes = column_int64(8);
+		stored->more_bytes = column_int64(9);
+	}
+	SPI_finish();
+	return found && *why == NULL;
+}
+
+/* ---- loading ------------------------------------------------------------------- */
+
+static bool
+load_chunk(FeStateWriter *w, Datum data, const char **why)
+{
+	bytea	   *value = DatumGetByteaPP(data);
+	Size		len = VARSIZE_ANY_EXHDR(value);
+	Size		done = 0;
+	char	   *chunk = palloc(len + 1);	/* aligned, unlike the value */
+	FeLoadResult result;
+
+	memcpy(chunk, VARDATA_ANY(value), len);
+	result = fe_state_load(w, chunk, len, &done, why);
+	if (result == FE_LOAD_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("feature_engine.memory is full while stored state is loaded"),
+				 errhint("Raise feature_engine.memory (up to feature_engine.max_memory) and reload; nothing is lost meanwhile.")));
+	return result == FE_LOAD_DONE;
+}
+
+/* The chunks just fetched, each in memory of its own. */
+static bool
+load_fetched(FeStateWriter *w, FeViewShared *view, const char **why)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "feature_engine chunk",
+											  ALLOCSET_DEFAULT_SIZES);
+	bool		ok = true;
+
+	for (uint64 i = 0; i < SPI_processed && ok; i++)
+	{
+		bool		isnull;
+		Datum		data = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(cxt);
+
+		CHECK_FOR_INTERRUPTS();
+		ok = load_chunk(w, data, why);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(cxt);
+	}
+	pg_atomic_write_u64(&view->backfill_done, pg_atomic_read_u64(&view->entities));
+	MemoryContextDelete(cxt);
+	return ok;
+}
+
+/* Newest first: then each entity's first image is the one that counts. */
+bool
+fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateWriter *w,
+				FeViewShared *view, const char **why)
+{
+	Oid			types[] = {INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(plan->viewid), Int64GetDatum(stored->full_cycle)};
+	Portal		portal;
+	bool		ok = true;
+
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL,
+									   "SELECT data FROM feature_engine.checkpoint_chunk"
+									   " WHERE viewid = $1 AND cycle >= $2"
+									   " ORDER BY cycle DESC, number DESC",
+									   2, types, values, NULL, true, 0);
+	do
+	{
+		SPI_cursor_fetch(portal, true, FETCH_CHUNKS);
+		ok = load_fetched(w, view, why);
+	} while (ok && SPI_processed > 0);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	return ok;
+}
+
+/* ---- removing ------------------------------------------------------------------- */
+
+void
+fe_durable_forget(int32 viewid)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(viewid)};
+
+	SPI_connect();
+	fe_durable_execute("DELETE FROM feature_engine.checkpoint WHERE viewid = $1",
+					   1, types, values, SPI_OK_DELETE);
+	fe_durable_execute("DELETE FROM feature_engine.checkpoint_chunk WHERE viewid = $1",
+					   1, types, values, SPI_OK_DELETE);
+	SPI_finish();
+}
+
+void
+fe_durable_forget_others(List *viewids)
+{
+	Datum	   *ids = palloc(list_length(viewids) * sizeof(Datum) + 1);
+	Oid			types[] = {INT4ARRAYOID};
+	Datum		values[1];
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, viewids)
+		ids[n++] = Int32GetDatum(lfirst_int(lc));
+	values[0] = PointerGetDatum(construct_array(ids, n, INT4OID, sizeof(int32), true,
+												TYPALIGN_INT));
+	SPI_connect();
+	fe_durable_execute("DELETE FROM feature_engine.checkpoint WHERE viewid <> ALL ($1)",
+					   1, types, values, SPI_OK_DELETE);
+	/* by the primary key: the ids that chunks have are few */
+	fe_durable_execute("WITH RECURSIVE stored (viewid) AS ("
+					   "  SELECT min(viewid) FROM feature_engine.checkpoint_chunk"
+					   "  UNION ALL"
+					   "  SELECT (SELECT min(c.viewid) FROM feature_engine.checkpoint_chunk c"
+					   "          WHERE c.viewid > s.viewid) FROM stored s WHERE s.viewid IS NOT NULL)"
+					   " DELETE FROM feature_engine.checkpoint_chunk"
+					   " WHERE viewid IN (SELECT viewid FROM stored WHERE viewid <> ALL ($1))",
+					   1, types, values, SPI_OK_DELETE);
+	SPI_finish();
+}

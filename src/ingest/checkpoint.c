@@ -1,0 +1,306 @@
+/*
+ * checkpoint.c
+ *		Checkpoints as the ingest worker drives them, and recovery from them.
+ *
+ * In the ingest worker.  A cycle is due after checkpoint_interval, or after
+ * checkpoint_wal of write-ahead log, if anything changed.  It is begun here, between
+ * two transactions, and written by a process of its own (../durable/).  The slot is
+ * confirmed up to where replay must start: the oldest position stored of any view.
+ * A view of which nothing is stored yet holds nothing back; after a crash it is
+ * built from its table.
+ *
+ * Recovery: when shared memory is new, each view is loaded that was stored whole,
+ * by this server, for today's definition, at a position that the slot still has;
+ * the others wait for a backfill.  Then decoding starts at the oldest position, and
+ * a view is live when it has caught up with what was in the log at that time.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "durable/durable.h"
+#include "ingest/ingest.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/pidfile.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Pause after a cycle that failed; a fraction of the interval at most. */
+#define FE_CHECKPOINT_RETRY_MS	5000
+/* Without changes a cycle is only worth it for so much WAL. */
+#define FE_IDLE_WAL				(16 * 1024 * 1024)
+/* Everything is written again when the changes since take more than this ... */
+#define FE_FULL_FACTOR			2
+/* ... and at least so many bytes. */
+#define FE_FULL_BYTES			(16 * 1024 * 1024)
+
+/* ---- which views, from where ------------------------------------------------------ */
+
+static bool
+is_live(const FeIngestView *view)
+{
+	return view->applying &&
+		pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
+}
+
+/* Replay after a crash starts here at the latest: so far the slot may move. */
+XLogRecPtr
+fe_checkpoint_position(FeIngest *ingest)
+{
+	XLogRecPtr	position = pg_atomic_read_u64(&ingest->db->applied_lsn);
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+		XLogRecPtr	stored = fe_state_stored_lsn(view->shared);
+
+		if (view->applying && stored != InvalidXLogRecPtr)
+			position = Min(position, stored);
+	}
+	return position;
+}
+
+/* ---- a cycle ------------------------------------------------------------------------- */
+
+static bool
+wants_full(FeViewShared *view)
+{
+	uint64		more = pg_atomic_read_u64(&view->stored_more_bytes);
+	uint64		full = pg_atomic_read_u64(&view->stored_full_bytes);
+
+	return more > Max(full * FE_FULL_FACTOR, FE_FULL_BYTES);
+}
+
+/*
+ * Begins a cycle for every live view.  What an earlier build of a view left in
+ * the store goes first: images of two builds must not meet.
+ */
+static bool
+begin_cycle(FeIngest *ingest)
+{
+	XLogRecPtr	lsn = pg_atomic_read_u64(&ingest->db->applied_lsn);
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (!is_live(view))
+			continue;
+		if (!view->store_is_ours)
+		{
+			StartTransactionCommand();
+			PushActiveSnapshot(GetTransactionSnapshot());
+			fe_durable_forget(view->plan->viewid);
+			PopActiveSnapshot();
+			CommitTransactionCommand();
+			view->store_is_ours = true;
+		}
+		fe_state_cycle_begin(view->writer, lsn, wants_full(view->shared));
+		any = true;
+	}
+	ingest->checkpoint_changes = pg_atomic_read_u64(&ingest->db->changes);
+	return any;
+}
+
+static bool
+is_due(FeIngest *ingest, TimestampTz now)
+{
+	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
+	uint64		wal = applied - Min(applied, ingest->checkpoint_end);
+	bool		changed = pg_atomic_read_u64(&ingest->db->changes) != ingest->checkpoint_changes;
+	ListCell   *lc;
+
+	if (fe_setting_checkpoint_interval == 0 || now < ingest->checkpoint_retry)
+		return false;
+	/* a view that became live a moment ago is worth a cycle, too */
+	foreach(lc, ingest->views)
+		changed |= is_live(lfirst(lc)) &&
+			fe_state_stored_lsn(((FeIngestView *) lfirst(lc))->shared) == InvalidXLogRecPtr;
+	if (wal >= (uint64) fe_setting_checkpoint_wal * 1024 * 1024)
+		return true;
+	if (!changed && wal < FE_IDLE_WAL)
+		return false;
+	return TimestampDifferenceExceeds(ingest->checkpoint_time, now,
+									  fe_setting_checkpoint_interval * 1000);
+}
+
+static void
+start_cycle(FeIngest *ingest, TimestampTz now)
+{
+	char		extra[BGW_EXTRALEN] = {0};
+	MemoryContext old;
+
+	ingest->checkpoint_retry = TimestampTzPlusMilliseconds(now, FE_CHECKPOINT_RETRY_MS);
+	if (!begin_cycle(ingest))
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	if (!fe_start_helper(MyDatabaseId, FE_ROLE_CHECKPOINT, "fe_checkpoint_worker_main", extra,
+						 &ingest->checkpoint))
+		ingest->checkpoint = NULL;	/* no process is free: later */
+	MemoryContextSwitchTo(old);
+}
+
+/* Is every live view stored at the position of the last cycle? */
+static void
+end_cycle(FeIngest *ingest, TimestampTz now)
+{
+	bool		complete = true;
+	ListCell   *lc;
+
+	pfree(ingest->checkpoint);
+	ingest->checkpoint = NULL;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (is_live(view) && !fe_state_cycle_is_stored(view->shared))
+			complete = false;
+	}
+	if (!complete)
+		return;
+	ingest->checkpoint_retry = 0;
+	ingest->checkpoint_time = now;
+	ingest->checkpoint_end = pg_atomic_read_u64(&ingest->db->applied_lsn);
+}
+
+void
+fe_checkpoint_step(FeIngest *ingest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid;
+
+	if (ingest->checkpoint != NULL)
+	{
+		if (GetBackgroundWorkerPid(ingest->checkpoint, &pid) == BGWH_STOPPED)
+			end_cycle(ingest, now);
+		return;
+	}
+	if (fe_apply_in_middle(ingest->apply) || !is_due(ingest, now))
+		return;
+	start_cycle(ingest, now);
+}
+
+/* ---- recovery ------------------------------------------------------------------------- */
+
+/* The end of the log, at a position that decoding is sure to reach. */
+static XLogRecPtr
+end_of_log(void)
+{
+	XLogRecPtr	lsn = LogLogicalMessage(FE_EXTENSION_NAME, "", 0, false);
+
+	XLogFlush(lsn);
+	return lsn;
+}
+
+static bool
+load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
+{
+	bool		ok;
+
+	view->shared->backfill_total = stored->entities;
+	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
+	pg_atomic_write_u32(&ingest->db->merging, 1);
+	ok = fe_durable_load(view->plan, stored, view->writer, view->shared, why);
+	pg_atomic_write_u32(&ingest->db->merging, 0);
+	if (!ok)
+		return false;
+	fe_state_load_end(view->writer, stored->lsn);
+	pg_atomic_write_u64(&view->shared->stored_full_bytes, stored->full_bytes);
+	pg_atomic_write_u64(&view->shared->stored_more_bytes, stored->more_bytes);
+	pg_atomic_write_u32(&view->shared->resync, 1);
+	view->store_is_ours = true;
+	view->applying = true;
+	view->replay_from = stored->lsn;
+	view->live_lsn = end_of_log();
+	view->scanned = true;
+	return true;
+}
+
+XLogRecPtr
+fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
+{
+	XLogRecPtr	start = InvalidXLogRecPtr;
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+		FeStored	stored;
+		const char *why = NULL;
+		bool		found;
+
+		if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING)
+			continue;
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		found = fe_durable_find(view->plan, &stored, &why);
+		if (found && stored.lsn < confirmed)
+		{
+			why = "the replication slot does not reach back to it";
+			found = false;
+		}
+		if (found && load_view(ingest, view, &stored, &why))
+			start = start == InvalidXLogRecPtr ? stored.lsn : Min(start, stored.lsn);
+		else if (why != NULL)
+		{
+			ereport(WARNING,
+					(errmsg("feature view \"%s\" is built from its table: its stored state cannot be used",
+							view->plan->name),
+					 errdetail("%s.", why)));
+			fe_ingest_reset_view(ingest, view);
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	return start;
+}
+
+/* ---- at shutdown ------------------------------------------------------------------------ */
+
+/* Does the whole server stop?  The postmaster writes so into its lock file. */
+static bool
+server_is_stopping(void)
+{
+	char		path[MAXPGPATH];
+	char		line[128];
+	bool		stopping = false;
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "%s/%s", DataDir, "postmaster.pid");
+	file = fopen(path, "r");
+	if (file == NULL)
+		return false;
+	for (int n = 1; fgets(line, sizeof(line), file) != NULL; n++)
+		stopping |= n == LOCK_FILE_LINE_PM_STATUS &&
+			strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
+	fclose(file);
+	return stopping;
+}
+
+/*
+ * before_shmem_exit callback.  An orderly shutdown waits for us; after it, nothing
+ * has to be replayed.  An error here only ends the attempt.
+ */
+void
+fe_checkpoint_at_exit(int code, Datum arg)
+{
+	FeIngest   *ingest = (FeIngest *) DatumGetPointer(arg);
+
+	if (!fe_worker_was_told_to_end() || !ingest->ready || fe_setting_checkpoint_interval == 0 ||
+		pg_atomic_read_u32(&ingest->db->merging) != 0 ||
+		fe_apply_in_middle(ingest->apply) || !server_is_stopping())
+		return;
+	AbortOutOfAnyTransaction();
+	if (ingest->checkpoint != NULL)
+		TerminateBackgroundWorker(ingest->checkpoint);
+	if (begin_cycle(ingest))
+		fe_durable_write_all();
+}
