@@ -221,6 +221,11 @@ load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const ch
 	view->replay_from = stored->lsn;
 	view->live_lsn = end_of_log();
 	view->scanned = true;
+	ereport(LOG,
+			(errmsg("feature view \"%s\" has been loaded with " UINT64_FORMAT " entities",
+					view->plan->name, pg_atomic_read_u64(&view->shared->entities)),
+			 errdetail("Changes are replayed from %X/%X to %X/%X.",
+					   LSN_FORMAT_ARGS(stored->lsn), LSN_FORMAT_ARGS(view->live_lsn))));
 	return true;
 }
 
