@@ -65,6 +65,19 @@ SELECT * FROM explain_feature_view($$
            extract(day FROM now() - max(created_at))::int AS days
     FROM orders WHERE tumbling(created_at, '90 days') GROUP BY 1 $$) WHERE item NOT IN ('memory', 'aggregate');
 
+-- What is kept once: max and min of an event time are the ends of what first and last keep, a count is
+-- part of a sum. Not for other rows (a filter), nor of dates, nor where every value is needed.
+ALTER TABLE orders ADD COLUMN day date;
+SELECT value, note FROM explain_feature_view($$
+    SELECT customer_id, max(created_at) AS latest, last(total, created_at) AS last_total, min(created_at) AS earliest,
+           first(total, created_at) AS first_total, max(created_at) FILTER (WHERE total > 5) AS latest_large,
+           count(total) AS n, avg(total) AS mean, min(total) AS least, max(total) AS most,
+           max(day) AS last_day, last(total, day) AS total_of_day,
+           count(DISTINCT day) AS days, max(created_at) FILTER (WHERE rolling(created_at, '7 days')) AS latest7,
+           last(total, created_at) FILTER (WHERE rolling(created_at, '30 days')) AS last30
+    FROM orders GROUP BY 1 $$) WHERE item IN ('memory', 'aggregate');
+ALTER TABLE orders DROP COLUMN day;
+
 -- A name is taken once in a database, and views that share a hash keep their fields apart.
 SELECT create_feature_view('by_cte', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY 1');
 SELECT create_feature_view('clash', 'SELECT customer_id AS other, min(total) AS mean FROM orders GROUP BY 1', redis_key => 'c:{other}');

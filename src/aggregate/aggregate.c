@@ -84,6 +84,25 @@ static const KnownAggregate known_aggregates[] = {
 	VARIANCE_FAMILY(FLOAT8, &fe_acc_moments_float8)
 };
 
+/*
+ * Accumulators that another one makes superfluous.  A sum counts the rows that
+ * it adds up, and a sequence by event time begins and ends with the extremes of
+ * that.  Not by a date's, of which those far off have the same microsecond.
+ */
+static const struct
+{
+	const FeAccKind *wanted;
+	uint32		flags;			/* at most this may be asked of it */
+	const FeAccKind *other;
+	FeAccSharing sharing;
+}			known_sharings[] =
+{
+	{&fe_acc_count, 0, &fe_acc_moments_int, FE_SHARE_ARGUMENT},
+	{&fe_acc_count, 0, &fe_acc_moments_numeric, FE_SHARE_ARGUMENT},
+	{&fe_acc_count, 0, &fe_acc_moments_float8, FE_SHARE_ARGUMENT},
+	{&fe_acc_multiset, FE_ACC_COLLATED, &fe_acc_ordered, FE_SHARE_ORDER}
+};
+
 /* ---- refusals ------------------------------------------------------------- */
 
 static bool
@@ -242,6 +261,22 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 	/* sums and counts do not depend on it: let them share an accumulator */
 	match->collation = InvalidOid;
 	return true;
+}
+
+FeAccSharing
+fe_acc_sharing(const FeAggMatch *wanted, uint32 flags, const FeAggMatch *other)
+{
+	for (int i = 0; i < lengthof(known_sharings); i++)
+	{
+		if (known_sharings[i].wanted != wanted->kind || known_sharings[i].other != other->kind ||
+			(flags & ~known_sharings[i].flags) != 0)
+			continue;
+		if (known_sharings[i].sharing == FE_SHARE_ORDER &&
+			wanted->argtype != TIMESTAMPTZOID && wanted->argtype != TIMESTAMPOID)
+			continue;
+		return known_sharings[i].sharing;
+	}
+	return FE_SHARE_NOTHING;
 }
 
 /* ---- specs ----------------------------------------------------------------- */

@@ -138,6 +138,20 @@ typedef struct FeAggRefusal
  */
 extern bool fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why);
 
+/*
+ * Could all aggregates over an accumulator of kind wanted be computed from one
+ * of another kind, of the same rows?  flags: what they need of it.
+ */
+typedef enum FeAccSharing
+{
+	FE_SHARE_NOTHING,
+	FE_SHARE_ARGUMENT,			/* if the other one's argument is the same */
+	FE_SHARE_ORDER				/* if the other one's event time is the argument */
+} FeAccSharing;
+
+extern FeAccSharing fe_acc_sharing(const FeAggMatch *wanted, uint32 flags,
+								   const FeAggMatch *other);
+
 /* Builds the spec of a match in CurrentMemoryContext. */
 extern FeAccSpec *fe_acc_spec_create(const FeAggMatch *match, uint32 flags);
 

@@ -477,6 +477,11 @@ float_read_final(FeAccRead *r, bool *isnull)
 	double		result;
 	int			exponent;
 
+	if (r->final == FE_FINAL_COUNT)
+	{
+		*isnull = false;
+		return Int64GetDatum(total);
+	}
 	*isnull = total <= (fe_final_is_sample(r->final) ? 1 : 0);
 	if (*isnull)
 		return (Datum) 0;

@@ -236,6 +236,11 @@ int_read_final(FeAccRead *r, bool *isnull)
 {
 	FeBig		sum;
 
+	if (r->final == FE_FINAL_COUNT)
+	{
+		*isnull = false;
+		return Int64GetDatum(r->count);
+	}
 	*isnull = r->count <= (fe_final_is_sample(r->final) ? 1 : 0);
 	if (*isnull)
 		return (Datum) 0;

@@ -574,6 +574,11 @@ num_read_final(FeAccRead *r, bool *isnull)
 	int			scale = 0;
 	Numeric		sum;
 
+	if (r->final == FE_FINAL_COUNT)
+	{
+		*isnull = false;
+		return Int64GetDatum(total);
+	}
 	*isnull = total <= (fe_final_is_sample(r->final) ? 1 : 0);
 	if (*isnull)
 		return (Datum) 0;

@@ -126,9 +126,7 @@ multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 	{
 		FeValueProbe probe;
 
-		probe.spec = spec;
-		probe.value = fe_value_datum(spec, &m->value);
-		probe.prefix = m->value.heap.prefix;
+		fe_value_probe_kept(&probe, spec, &m->value);
 		change_count(heap, dst, &probe, &m->value, m->count);
 	}
 	fe_seq_clear(heap, &src->seq, sizeof(Member));
@@ -232,7 +230,7 @@ copy_value(FeAccRead *r, const FeValue *value)
 
 	if (r->spec->argbyval)
 		return value->datum;
-	from = fe_heap_ptr(value->heap.ref);
+	from = DatumGetPointer(fe_value_datum(r->spec, value));
 	size = r->spec->arglen == -1 ? VARSIZE_ANY(from) : r->spec->arglen;
 	to = MemoryContextAlloc(r->copies, size);
 	memcpy(to, from, size);

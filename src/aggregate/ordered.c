@@ -1,6 +1,7 @@
 /*
  * ordered.c
- *		Accumulator kind "ordered": first(x, ts) and last(x, ts).
+ *		Accumulator kind "ordered": first(x, ts) and last(x, ts), and with them
+ *		min(ts) and max(ts).
  *
  * A sequence of (ts, x, count), 24 bytes each, sorted by ts and then by x's
  * btree order, NULL before all others.  So the last entry is what last()
@@ -135,10 +136,7 @@ ordered_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 		probe.isnull = e->isnull;
 		probe.value.spec = spec;
 		if (!e->isnull)
-		{
-			probe.value.value = fe_value_datum(spec, &e->value);
-			probe.value.prefix = e->value.heap.prefix;
-		}
+			fe_value_probe_kept(&probe.value, spec, &e->value);
 		change_count(heap, dst, &probe, e, e->count);
 	}
 	fe_seq_clear(heap, src, sizeof(Entry));
@@ -175,8 +173,10 @@ ordered_room(const FeAccSpec *spec, const FeAccInput *in)
 struct FeAccRead
 {
 	const FeAccSpec *spec;
-	bool		last;
-	int64		order;			/* of best, where it has any */
+	bool		last;			/* last, max */
+	bool		order_only;		/* min, max: of the event time */
+	bool		any;
+	int64		order;			/* the best one, where there is any */
 	FeBest		best;			/* values of the rows at order */
 };
 
@@ -186,7 +186,8 @@ ordered_read_create(const FeAccSpec *spec, const FeFinal *final)
 	FeAccRead  *r = palloc0(sizeof(FeAccRead));
 
 	r->spec = spec;
-	r->last = (final->id == FE_FINAL_LAST);
+	r->last = (final->id == FE_FINAL_LAST || final->id == FE_FINAL_MAX);
+	r->order_only = (final->id == FE_FINAL_MIN || final->id == FE_FINAL_MAX);
 	fe_best_init(&r->best, spec, r->last ? 1 : -1);
 	return r;
 }
@@ -194,6 +195,7 @@ ordered_read_create(const FeAccSpec *spec, const FeFinal *final)
 static void
 ordered_read_reset(FeAccRead *r)
 {
+	r->any = false;
 	fe_best_reset(&r->best);
 }
 
@@ -239,21 +241,27 @@ ordered_read_add(FeAccRead *r, const void *acc)
 
 	if (e == NULL)
 		return;
-	if (r->best.n > 0)
+	if (r->any)
 	{
 		if (r->last ? e->order < r->order : e->order > r->order)
 			return;
 		if (e->order != r->order)
 			fe_best_reset(&r->best);
 	}
+	r->any = true;
 	r->order = e->order;
+	if (r->order_only)
+		return;
 	fe_best_offer(&r->best, e->isnull ? (Datum) 0 : fe_value_datum(r->spec, &e->value), e->isnull);
 }
 
 static Datum
 ordered_read_final(FeAccRead *r, bool *isnull)
 {
-	return fe_best_result(&r->best, isnull);
+	if (!r->order_only)
+		return fe_best_result(&r->best, isnull);
+	*isnull = !r->any;
+	return r->any ? Int64GetDatum(r->order) : (Datum) 0;
 }
 
 /* ---- byte form ------------------------------------------------------------ */

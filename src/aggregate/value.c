@@ -128,7 +128,7 @@ fe_value_probe(FeValueProbe *probe, const FeAccSpec *spec, Datum value)
 		value = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
 	probe->value = value;
 	if (spec->order == FE_ORDER_NUMERIC)
-		probe->prefix = fe_decimal_prefix(DatumGetPointer(value));
+		probe->prefix = fe_value_prefix(fe_decimal_prefix(DatumGetPointer(value)));
 	else if (spec->order == FE_ORDER_BYTES)
 	{
 		int			len;
@@ -141,7 +141,28 @@ fe_value_probe(FeValueProbe *probe, const FeAccSpec *spec, Datum value)
 			memcpy(&probe->prefix, bytes, Min(len, sizeof(uint32)));
 			probe->prefix = pg_ntoh32(probe->prefix);
 		}
+		probe->prefix = fe_value_prefix(probe->prefix);
 	}
+}
+
+void
+fe_value_probe_kept(FeValueProbe *probe, const FeAccSpec *spec, const FeValue *value)
+{
+	if (!spec->argbyval && fe_value_is_inline(value))
+	{
+		fe_value_probe(probe, spec, fe_value_datum(spec, value));
+		return;
+	}
+	probe->spec = spec;
+	probe->value = fe_value_datum(spec, value);
+	probe->prefix = spec->argbyval ? 0 : value->heap.prefix;
+}
+
+uint32
+fe_value_hash(const FeValue *value)
+{
+	return fe_value_prefix(hash_bytes((const unsigned char *) VARDATA_SHORT(value->image),
+									  VARSIZE_SHORT(value->image) - VARHDRSZ_SHORT));
 }
 
 /* Bytes a detoasted value takes when stored; *shorten: its header shrinks. */
@@ -174,9 +195,14 @@ fe_value_store(FeHeap *heap, const FeValueProbe *probe, FeValue *value)
 	}
 	from = DatumGetPointer(probe->value);
 	size = stored_size(probe->spec, from, &shorten);
-	value->heap.ref = fe_heap_alloc(heap, size);
-	value->heap.prefix = probe->prefix;
-	to = fe_heap_ptr(value->heap.ref);
+	if (probe->spec->packable && size <= sizeof(value->image))
+		to = value->image;
+	else
+	{
+		value->heap.ref = fe_heap_alloc(heap, size);
+		value->heap.prefix = probe->prefix;
+		to = fe_heap_ptr(value->heap.ref);
+	}
 	if (shorten)
 	{
 		SET_VARSIZE_SHORT(to, size);
@@ -189,7 +215,7 @@ fe_value_store(FeHeap *heap, const FeValueProbe *probe, FeValue *value)
 void
 fe_value_free(FeHeap *heap, const FeAccSpec *spec, FeValue *value)
 {
-	if (!spec->argbyval && value->heap.ref != 0)
+	if (!spec->argbyval && !fe_value_is_inline(value) && value->heap.ref != 0)
 	{
 		Pointer		p = fe_heap_ptr(value->heap.ref);
 
@@ -202,11 +228,16 @@ fe_value_free(FeHeap *heap, const FeAccSpec *spec, FeValue *value)
 Size
 fe_value_room(const FeAccSpec *spec, Datum value)
 {
+	Size		size;
+
 	if (spec->argbyval)
 		return 0;
 	if (spec->arglen != -1)
 		return fe_heap_chunk_size(spec->arglen);
-	return fe_heap_chunk_size(toast_raw_datum_size(value));
+	size = toast_raw_datum_size(value);
+	if (spec->packable && size - VARHDRSZ + VARHDRSZ_SHORT <= sizeof(FeValue))
+		return 0;
+	return fe_heap_chunk_size(size);
 }
 
 int

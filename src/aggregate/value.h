@@ -28,16 +28,40 @@ typedef enum FeValueOrder
 
 #define FE_ORDER_HAS_PREFIX(order) ((order) >= FE_ORDER_NUMERIC)
 
-/* In an element: the value itself, or where it is in the heap. */
+/*
+ * In an element: the value itself, or where it is in the heap.  A varlena that
+ * is short enough, its header included, is in the element too: an access less
+ * to memory that is seldom in a cache, and no allocation.  Its first byte tells
+ * it from a prefix, which leaves that bit clear.
+ */
 typedef union FeValue
 {
 	Datum		datum;
+	char		image[8];		/* a varlena with a header of one byte */
 	struct
 	{
-		FeRef		ref;
 		uint32		prefix;		/* if different, they order the values */
+		FeRef		ref;
 	}			heap;
 } FeValue;
+
+/* An order-preserving prefix that no varlena with a short header begins with. */
+static inline uint32
+fe_value_prefix(uint32 prefix)
+{
+#ifdef WORDS_BIGENDIAN
+	return prefix >> 1;
+#else
+	return prefix & ~(uint32) 1;
+#endif
+}
+
+/* Of a value by reference: is it in the element? */
+static inline bool
+fe_value_is_inline(const FeValue *value)
+{
+	return VARATT_IS_1B(value->image);
+}
 
 /* A value looked for. */
 typedef struct FeValueProbe
@@ -58,15 +82,22 @@ typedef struct FeValueProbe
 extern void fe_value_prepare(FeAccSpec *spec, bool shown);
 
 extern void fe_value_probe(FeValueProbe *probe, const FeAccSpec *spec, Datum value);
+/* The same for a value that is kept already. */
+extern void fe_value_probe_kept(FeValueProbe *probe, const FeAccSpec *spec,
+								const FeValue *value);
 extern void fe_value_store(FeHeap *heap, const FeValueProbe *probe, FeValue *value);
 extern void fe_value_free(FeHeap *heap, const FeAccSpec *spec, FeValue *value);
 /* Heap bytes that storing a value takes, toasted or not. */
 extern Size fe_value_room(const FeAccSpec *spec, Datum value);
 
+/* Points into the element or the heap, and is valid as long as the value is there. */
 static inline Datum
 fe_value_datum(const FeAccSpec *spec, const FeValue *value)
 {
-	return spec->argbyval ? value->datum : PointerGetDatum(fe_heap_ptr(value->heap.ref));
+	if (spec->argbyval)
+		return value->datum;
+	return PointerGetDatum(fe_value_is_inline(value) ? value->image :
+						   fe_heap_ptr(value->heap.ref));
 }
 
 extern int	fe_value_compare_slow(const FeAccSpec *spec, Datum a, Datum b);
@@ -101,6 +132,9 @@ fe_value_compare(const FeAccSpec *spec, Datum a, Datum b)
 	}
 }
 
+/* The prefix of a value in the element, where that is a hash. */
+extern uint32 fe_value_hash(const FeValue *value);
+
 /* An element's value against a probe. */
 static inline int
 fe_value_compare_probe(const FeValue *value, const FeValueProbe *probe)
@@ -108,8 +142,17 @@ fe_value_compare_probe(const FeValue *value, const FeValueProbe *probe)
 	const FeAccSpec *spec = probe->spec;
 	int			result;
 
-	if (FE_ORDER_HAS_PREFIX(spec->order) && value->heap.prefix != probe->prefix)
-		return value->heap.prefix > probe->prefix ? 1 : -1;
+	if (FE_ORDER_HAS_PREFIX(spec->order))
+	{
+		uint32		prefix = probe->prefix;
+
+		if (!fe_value_is_inline(value))
+			prefix = value->heap.prefix;
+		else if (spec->hashed)
+			prefix = fe_value_hash(value);
+		if (prefix != probe->prefix)
+			return prefix > probe->prefix ? 1 : -1;
+	}
 	result = fe_value_compare(spec, fe_value_datum(spec, value), probe->value);
 	if (result == 0 && spec->images)
 		result = fe_value_compare_images(spec, fe_value_datum(spec, value), probe->value);

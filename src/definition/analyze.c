@@ -394,6 +394,66 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	return llast_int(b->agg_of);
 }
 
+/* ---- sharing of accumulators ------------------------------------------------------------- */
+
+/* An accumulator that holds all that i is there for; i where there is none. */
+static int
+find_shared(FePlanBuilder *b, int i, bool *of_order)
+{
+	const FeAcc *acc = &b->plan->accs[i];
+
+	for (int j = 0; j < b->plan->naccs; j++)
+	{
+		const FeAcc *other = &b->plan->accs[j];
+		FeAccSharing sharing;
+
+		if (j == i || other->track != acc->track || other->filter != acc->filter)
+			continue;
+		sharing = fe_acc_sharing(&b->matches[i], b->flags[i], &b->matches[j]);
+		*of_order = sharing == FE_SHARE_ORDER;
+		if ((sharing == FE_SHARE_ARGUMENT && other->arg == acc->arg) ||
+			(sharing == FE_SHARE_ORDER && other->order == acc->arg))
+			return j;
+	}
+	return i;
+}
+
+/*
+ * Leaves accumulators out that another one makes superfluous; their aggregates
+ * read that.  What is left out is never what another one is left out for.
+ */
+static void
+share_accumulators(FePlanBuilder *b)
+{
+	FePlan	   *plan = b->plan;
+	int		   *shared = palloc(sizeof(int) * (plan->naccs + 1));
+	int		   *moved = palloc(sizeof(int) * (plan->naccs + 1));
+	bool	   *of_order = palloc0(sizeof(bool) * (plan->naccs + 1));
+	int			kept = 0;
+
+	for (int i = 0; i < plan->naccs; i++)
+		shared[i] = find_shared(b, i, &of_order[i]);
+	for (int i = 0; i < plan->naccs; i++)
+	{
+		if (shared[i] != i)
+			continue;
+		plan->accs[kept] = plan->accs[i];
+		b->matches[kept] = b->matches[i];
+		b->flags[kept] = b->flags[i];
+		moved[i] = kept++;
+	}
+	for (int i = 0; i < plan->naggs; i++)
+	{
+		FeAgg	   *agg = &plan->aggs[i];
+
+		if (agg->acc == FE_ROWS)
+			continue;
+		agg->of_order = shared[agg->acc] != agg->acc && of_order[agg->acc];
+		agg->acc = moved[shared[agg->acc]];
+	}
+	plan->naccs = kept;
+}
+
 /* ---- layout ----------------------------------------------------------------------------- */
 
 static void
@@ -482,6 +542,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	analyze_where(&b);
 	analyze_keys(&b);
 	fe_analyze_outputs(&b);
+	share_accumulators(&b);
 	lay_out(&b);
 	find_source_attrs(plan);
 }

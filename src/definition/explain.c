@@ -133,11 +133,12 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 	else
 	{
 		const FeAcc *acc = &plan->accs[agg->acc];
-		bool		rows = IsA(list_nth(plan->rowexprs, acc->arg), Const) &&
+		int			arg = agg->of_order ? acc->order : acc->arg;
+		bool		rows = IsA(list_nth(plan->rowexprs, arg), Const) &&
 			strcmp(agg->final->name, "count") == 0;
 
-		appendStringInfo(&buf, "%s(%s", agg->final->name, rows ? "*" : expr_text(cxt, acc->arg));
-		if (acc->order >= 0)
+		appendStringInfo(&buf, "%s(%s", agg->final->name, rows ? "*" : expr_text(cxt, arg));
+		if (acc->order >= 0 && !agg->of_order)
 			appendStringInfo(&buf, ", %s", expr_text(cxt, acc->order));
 		appendStringInfoChar(&buf, ')');
 		if (acc->filter >= 0)
@@ -157,6 +158,19 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 	return buf.data;
 }
 
+/*
+ * Of the aggregates that read an accumulator, one tells about it: the first
+ * whose own argument it keeps.
+ */
+static const FeAgg *
+representative(const FePlan *plan, const FeAgg *agg)
+{
+	for (int i = 0; i < plan->naggs; i++)
+		if (plan->aggs[i].acc == agg->acc && !plan->aggs[i].of_order)
+			return &plan->aggs[i];
+	return agg;
+}
+
 static void
 explain_aggregates(ExplainContext *cxt)
 {
@@ -165,10 +179,16 @@ explain_aggregates(ExplainContext *cxt)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		const FeAgg *agg = &plan->aggs[i];
+		const FeAgg *first = agg->acc == FE_ROWS ? agg : representative(plan, agg);
+		const char *note;
 
-		put(cxt, "aggregate", aggregate_text(cxt, agg),
-			agg->acc == FE_ROWS ? "number of rows, kept anyway" :
-			fe_acc_kind_describe(plan->accs[agg->acc].spec));
+		if (agg->acc == FE_ROWS)
+			note = "number of rows, kept anyway";
+		else if (first != agg)
+			note = psprintf("read from what is kept for %s", aggregate_text(cxt, first));
+		else
+			note = fe_acc_kind_describe(plan->accs[agg->acc].spec);
+		put(cxt, "aggregate", aggregate_text(cxt, agg), note);
 	}
 }
 

@@ -74,6 +74,7 @@ typedef struct FeAgg
 	int			track;			/* FE_LIFETIME or a track */
 	FeWindowSet windows;		/* ANDed, plan window numbers; 0 = lifetime */
 	const FeFinal *final;		/* NULL for FE_ROWS */
+	bool		of_order;		/* its argument is the event time of acc */
 	Oid			type;
 	int32		typmod;
 	Oid			collation;

@@ -190,32 +190,28 @@ prefetch_lines(const void *start, Size size)
 		__builtin_prefetch(p + off, 1);
 }
 
-/* The writer is the only one to change chains: it may follow them without a lock. */
+/* The writer is the only one to change buckets: it may look at them without a lock. */
 void
 fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage)
 {
-	FeRef	   *slot = fe_table_slot(w->table, hash);
-	FeEntity   *e;
+	const FeBucket *bucket = fe_table_bucket_for(w->table, hash);
+	FeEntity   *e = NULL;
 
 	if (stage == 0)
 	{
-		__builtin_prefetch(slot);
+		__builtin_prefetch(bucket);
 		__builtin_prefetch(fe_partition_lock(w->view, hash), 1);
 		return;
 	}
-	if (*slot == 0)
+	for (uint32 i = 0; i < bucket->n; i++)
+		if (bucket->slots[i].tag == (uint32) hash)
+			e = fe_heap_ptr(bucket->slots[i].ref);
+	if (e == NULL)
 		return;
-	e = fe_heap_ptr(*slot);
 	if (stage == 1)
 	{
 		prefetch_lines(e, Min(w->layout->key + sizeof(int64), 256));
 		return;
-	}
-	while (e->hash != hash)
-	{
-		if (e->next == 0)
-			return;
-		e = fe_heap_ptr(e->next);
 	}
 	for (int t = 0; t < w->layout->ntracks; t++)
 	{
@@ -274,7 +270,7 @@ entity_of(FeStateWriter *w)
 	if (e == NULL)
 	{
 		ref = fe_entity_create(w->heap, w->table, w->layout, &w->probe);
-		fe_table_insert(w->table, ref);
+		fe_table_insert(w->heap, w->table, ref);
 		e = fe_heap_ptr(ref);
 		fe_count(&w->view->entities, 1);
 		if (w->probe.has_nulls)

@@ -200,9 +200,10 @@ fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan)
 
 			for (uint32 b = group; b < nbuckets; b += groups)
 			{
-				FeRef		ref = *fe_table_bucket(table, b);
+				const FeBucket *bucket = fe_table_bucket(table, b);
+				FeRef		ref;
 
-				for (; ref != 0; ref = ((FeEntity *) fe_heap_ptr(ref))->next)
+				for (uint32 i = 0; (ref = fe_bucket_entity(bucket, i)) != 0; i++)
 				{
 					FeEntity   *e = fe_heap_ptr(ref);
 

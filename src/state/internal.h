@@ -4,12 +4,14 @@
  *
  * A view's entities hang in a hash table that grows by linear hashing, one
  * bucket at a time: buckets lie in segments of the heap that are found through
- * a directory.  There are never fewer buckets than partitions, so that an
+ * a directory.  A bucket is a cache line of references, each with a part of its
+ * entity's hash: memory is slow, and so only the entity that is looked for is
+ * touched, and none when a bucket is split.  There are never fewer buckets than partitions, so that an
  * entity's partition (the low bits of its hash) never changes, and splitting a
  * bucket concerns one partition only.
  *
  * Locks.  FeTable.nbuckets is atomic.  Everything else reachable from a bucket
- * (chains, entities, panes) is guarded by the LWLock of the bucket's
+ * (overflow, entities, panes) is guarded by the LWLock of the bucket's
  * partition: shared to read, exclusive to write.  As there is one writer it
  * may read without the lock, except for FeEntity.flags, which the pusher
  * changes too, under the lock held exclusively.  The dirty list (head, tail,
@@ -30,7 +32,8 @@
 
 #define FE_PARTITIONS		128 /* of a view */
 #define FE_STATE_LOCKS		1024	/* shared by all views, a power of two */
-#define FE_SEGMENT_BUCKETS	1024
+#define FE_SEGMENT_BUCKETS	128
+#define FE_BUCKET_SLOTS		7
 #define FE_FIRST_DIR		16	/* segments in the first directory block */
 #define FE_DIRS				18
 #define FE_MAX_TOMBSTONES	100000
@@ -61,6 +64,17 @@ typedef struct FeTable
 	pg_atomic_uint64 replay_end;	/* no image loaded is newer; 0 = none loaded */
 } FeTable;
 
+typedef struct FeBucket
+{
+	struct
+	{
+		FeRef		ref;
+		uint32		tag;		/* lower half of the entity's hash */
+	}			slots[FE_BUCKET_SLOTS];
+	uint32		n;				/* slots in use, from the first one on */
+	FeRef		overflow;		/* FeBucket; only where all slots are in use */
+} FeBucket;
+
 /* FeEntity.flags */
 #define FE_ENTITY_QUEUED	0x01	/* on the dirty list: must not be freed */
 #define FE_ENTITY_TAKEN		0x02	/* the pusher is at it: must not be freed */
@@ -82,7 +96,7 @@ typedef struct FeTable
 typedef struct FeEntity
 {
 	uint64		hash;
-	FeRef		next;			/* in the bucket */
+	uint32		unused;
 	FeRef		dirty_next;
 	uint32		serial;			/* tells incarnations of an entity apart */
 	uint32		keylen;			/* bytes of the packed key */
@@ -231,7 +245,7 @@ fe_count(pg_atomic_uint64 *counter, int64 delta)
 
 /* ---- table (table.c) ------------------------------------------------------ */
 
-static inline FeRef *
+static inline FeBucket *
 fe_table_bucket(const FeTable *table, uint32 bucket)
 {
 	uint32		segment = bucket / FE_SEGMENT_BUCKETS;
@@ -245,7 +259,29 @@ fe_table_bucket(const FeTable *table, uint32 bucket)
 		first = (FE_FIRST_DIR / 2) << dir;
 	}
 	refs = fe_heap_ptr(table->dirs[dir]);
-	return (FeRef *) fe_heap_ptr(refs[segment - first]) + bucket % FE_SEGMENT_BUCKETS;
+	return (FeBucket *) fe_heap_ptr(refs[segment - first]) + bucket % FE_SEGMENT_BUCKETS;
+}
+
+static inline FeBucket *
+fe_bucket_next(const FeBucket *bucket)
+{
+	return bucket->overflow == 0 ? NULL : fe_heap_ptr(bucket->overflow);
+}
+
+/*
+ * The entities of a bucket by number; 0 when there are no more.  Where one is
+ * taken out another comes into its place.
+ */
+static inline FeRef
+fe_bucket_entity(const FeBucket *bucket, uint32 number)
+{
+	for (; number >= FE_BUCKET_SLOTS; number -= FE_BUCKET_SLOTS)
+	{
+		bucket = fe_bucket_next(bucket);
+		if (bucket == NULL)
+			return 0;
+	}
+	return number < bucket->n ? bucket->slots[number].ref : 0;
 }
 
 static inline uint32
@@ -258,8 +294,8 @@ fe_table_bucket_of(uint32 nbuckets, uint64 hash)
 }
 
 /* Bucket of a hash; NULL while there is no table. */
-static inline FeRef *
-fe_table_slot(FeTable *table, uint64 hash)
+static inline FeBucket *
+fe_table_bucket_for(FeTable *table, uint64 hash)
 {
 	uint32		nbuckets = pg_atomic_read_u32(&table->nbuckets);
 
@@ -273,8 +309,8 @@ extern FeEntity *fe_table_find(FeTable *table, const FePlan *plan, const FeLayou
 							   const FeKeyProbe *probe, FeRef *ref);
 extern FeEntity *fe_table_find_ref(FeTable *table, FeEntityRef ref);
 extern void fe_table_create(FeHeap *heap, FeTable *table);
-extern void fe_table_insert(FeTable *table, FeRef ref);
-extern void fe_table_unlink(FeTable *table, FeRef ref);
+extern void fe_table_insert(FeHeap *heap, FeTable *table, FeRef ref);
+extern void fe_table_unlink(FeHeap *heap, FeTable *table, FeRef ref);
 /* Splits buckets as the number of entities asks for; takes partition locks. */
 extern void fe_table_grow(FeHeap *heap, FeViewShared *view);
 extern Size fe_table_room(void);

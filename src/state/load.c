@@ -98,7 +98,7 @@ install(FeStateWriter *w, LoadKey *key, FeRef fresh, bool tombstone)
 	}
 	else
 	{
-		fe_table_insert(w->table, fresh);
+		fe_table_insert(w->heap, w->table, fresh);
 		w->panes += count_panes(w->layout, e);
 		fe_count(&w->view->entities, 1);
 		if (e->flags & FE_ENTITY_NULLKEY)

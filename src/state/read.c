@@ -318,10 +318,7 @@ add_pending(FeStateReader *r, FeRef ref, const FeEntity *e)
 	r->npending++;
 }
 
-/*
- * Remembers the group's entities, and reads the last of them at once: most
- * groups have one at most.
- */
+/* Remembers the group's entities, and reads the last of them at once. */
 static bool
 read_group(FeStateReader *r, uint32 group, FeTime T, Datum *values, bool *nulls,
 		   FeEntityInfo *info)
@@ -332,9 +329,10 @@ read_group(FeStateReader *r, uint32 group, FeTime T, Datum *values, bool *nulls,
 
 	for (uint32 b = group; b < nbuckets; b += r->groups)
 	{
-		FeRef		ref = *fe_table_bucket(r->table, b);
+		const FeBucket *bucket = fe_table_bucket(r->table, b);
+		FeRef		ref;
 
-		for (; ref != 0; ref = last->next)
+		for (uint32 i = 0; (ref = fe_bucket_entity(bucket, i)) != 0; i++)
 		{
 			last = fe_heap_ptr(ref);
 			add_pending(r, ref, last);

@@ -204,15 +204,17 @@ save_group(FeStateSaver *s, uint32 group, StringInfo chunk)
 	nbuckets = still_valid(s) ? pg_atomic_read_u32(&s->table->nbuckets) : 0;
 	for (uint32 b = group; b < nbuckets; b += s->groups)
 	{
-		FeRef		ref = *fe_table_bucket(s->table, b);
+		const FeBucket *bucket = fe_table_bucket(s->table, b);
 
-		while (ref != 0)
+		for (; bucket != NULL; bucket = fe_bucket_next(bucket))
 		{
-			const FeEntity *e = fe_heap_ptr(ref);
+			for (uint32 i = 0; i < bucket->n; i++)
+			{
+				const FeEntity *e = fe_heap_ptr(bucket->slots[i].ref);
 
-			if (is_due(s, e))
-				add_pending(s, ref, e);
-			ref = e->next;
+				if (is_due(s, e))
+					add_pending(s, bucket->slots[i].ref, e);
+			}
 		}
 	}
 	if (s->npending > 0)

@@ -42,7 +42,7 @@ free_entity(FeStateWriter *w, FeRef ref)
 	if (e->flags & FE_ENTITY_NULLKEY)
 		fe_count(&w->view->null_keys, -1);
 	fe_entity_set_tombstone(w, e, false, false);
-	fe_table_unlink(w->table, ref);
+	fe_table_unlink(w->heap, w->table, ref);
 	fe_entity_free(w->heap, w->layout, ref);
 }
 
@@ -269,15 +269,16 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 	check_graves(w);
 	while (budget > 0 && w->sweep_bucket < nbuckets)
 	{
-		FeRef		ref = *fe_table_bucket(w->table, w->sweep_bucket++);
+		const FeBucket *bucket = fe_table_bucket(w->table, w->sweep_bucket++);
+		uint32		i = 0;
+		FeRef		ref;
 
 		budget--;
-		while (ref != 0)
+		while ((ref = fe_bucket_entity(bucket, i)) != 0)
 		{
-			FeRef		next = ((FeEntity *) fe_heap_ptr(ref))->next;
-
 			budget -= sweep_entity(w, ref);
-			ref = next;
+			if (fe_bucket_entity(bucket, i) == ref)
+				i++;
 		}
 	}
 	round = w->sweep_bucket >= nbuckets;
@@ -306,12 +307,13 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn, bool end_of_txn)
 	begin(w, 0);
 	for (uint32 b = 0; b < nbuckets; b++)
 	{
-		FeRef		ref = *fe_table_bucket(w->table, b);
+		const FeBucket *bucket = fe_table_bucket(w->table, b);
+		uint32		i = 0;
+		FeRef		ref;
 
-		while (ref != 0)
+		while ((ref = fe_bucket_entity(bucket, i)) != 0)
 		{
 			FeEntity   *e = fe_heap_ptr(ref);
-			FeRef		next = e->next;
 
 			if (e->epoch != (uint8) w->table->epoch)
 			{
@@ -330,7 +332,8 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn, bool end_of_txn)
 				}
 				LWLockRelease(lock);
 			}
-			ref = next;
+			if (fe_bucket_entity(bucket, i) == ref)
+				i++;
 		}
 	}
 	end(w, before);

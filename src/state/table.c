@@ -9,32 +9,38 @@
 
 #include "state/internal.h"
 
-/* Splits start above this load; a successful search meets 1.4 entities then. */
-#define LOAD_NUMERATOR		3
-#define LOAD_DENOMINATOR	4
+/*
+ * Splits start above this load.  Buckets that have not been split in this round
+ * are fuller by a third then, and one in six of them overflows.
+ */
+#define ENTITIES_PER_BUCKET	4
 #define MAX_SPLITS			2	/* at a time, to keep up with insertions */
 
-#define SPLITS_AHEAD		16	/* buckets to look ahead for; less than FE_PARTITIONS */
+#define SPLITS_AHEAD		8	/* buckets to look ahead for; less than FE_PARTITIONS */
 
-#define SEGMENT_SIZE		(FE_SEGMENT_BUCKETS * sizeof(FeRef))
+#define SEGMENT_SIZE		(FE_SEGMENT_BUCKETS * sizeof(FeBucket))
 
 FeEntity *
 fe_table_find(FeTable *table, const FePlan *plan, const FeLayout *layout,
 			  const FeKeyProbe *probe, FeRef *ref)
 {
-	FeRef	   *slot = fe_table_slot(table, probe->hash);
-	FeRef		cur = slot ? *slot : 0;
+	const FeBucket *bucket = fe_table_bucket_for(table, probe->hash);
 
-	while (cur != 0)
+	for (; bucket != NULL; bucket = fe_bucket_next(bucket))
 	{
-		FeEntity   *e = fe_heap_ptr(cur);
-
-		if (fe_key_equal(plan, layout, e, probe))
+		for (uint32 i = 0; i < bucket->n; i++)
 		{
-			*ref = cur;
-			return e;
+			FeEntity   *e;
+
+			if (bucket->slots[i].tag != (uint32) probe->hash)
+				continue;
+			e = fe_heap_ptr(bucket->slots[i].ref);
+			if (fe_key_equal(plan, layout, e, probe))
+			{
+				*ref = bucket->slots[i].ref;
+				return e;
+			}
 		}
-		cur = e->next;
 	}
 	return NULL;
 }
@@ -43,39 +49,80 @@ fe_table_find(FeTable *table, const FePlan *plan, const FeLayout *layout,
 FeEntity *
 fe_table_find_ref(FeTable *table, FeEntityRef ref)
 {
-	FeRef	   *slot = fe_table_slot(table, ref.hash);
-	FeRef		cur = slot ? *slot : 0;
+	const FeBucket *bucket = fe_table_bucket_for(table, ref.hash);
 
-	while (cur != 0)
+	for (; bucket != NULL; bucket = fe_bucket_next(bucket))
 	{
-		FeEntity   *e = fe_heap_ptr(cur);
+		for (uint32 i = 0; i < bucket->n; i++)
+		{
+			FeEntity   *e;
 
-		if (cur == ref.ref)
+			if (bucket->slots[i].ref != ref.ref)
+				continue;
+			e = fe_heap_ptr(ref.ref);
 			return e->serial == ref.serial && e->hash == ref.hash ? e : NULL;
-		cur = e->next;
+		}
 	}
 	return NULL;
 }
 
-void
-fe_table_insert(FeTable *table, FeRef ref)
+static inline void
+add_slot(FeBucket *bucket, FeRef ref, uint32 tag)
 {
-	FeEntity   *e = fe_heap_ptr(ref);
-	FeRef	   *slot = fe_table_slot(table, e->hash);
-
-	e->next = *slot;
-	*slot = ref;
+	bucket->slots[bucket->n].ref = ref;
+	bucket->slots[bucket->n].tag = tag;
+	bucket->n++;
 }
 
 void
-fe_table_unlink(FeTable *table, FeRef ref)
+fe_table_insert(FeHeap *heap, FeTable *table, FeRef ref)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
-	FeRef	   *link = fe_table_slot(table, e->hash);
+	FeBucket   *bucket = fe_table_bucket_for(table, e->hash);
 
-	while (*link != ref)
-		link = &((FeEntity *) fe_heap_ptr(*link))->next;
-	*link = e->next;
+	while (bucket->overflow != 0)
+		bucket = fe_heap_ptr(bucket->overflow);
+	if (bucket->n == FE_BUCKET_SLOTS)
+	{
+		bucket->overflow = fe_heap_alloc0(heap, sizeof(FeBucket));
+		bucket = fe_heap_ptr(bucket->overflow);
+	}
+	add_slot(bucket, ref, (uint32) e->hash);
+}
+
+/* The last slot of the last overflow takes the place of the one taken out. */
+void
+fe_table_unlink(FeHeap *heap, FeTable *table, FeRef ref)
+{
+	FeEntity   *e = fe_heap_ptr(ref);
+	FeBucket   *last = fe_table_bucket_for(table, e->hash);
+	FeBucket   *before = NULL;
+	FeBucket   *at = NULL;
+	uint32		slot = 0;
+
+	for (;;)
+	{
+		for (uint32 i = 0; at == NULL && i < last->n; i++)
+		{
+			if (last->slots[i].ref == ref)
+			{
+				at = last;
+				slot = i;
+			}
+		}
+		if (last->overflow == 0)
+			break;
+		before = last;
+		last = fe_heap_ptr(last->overflow);
+	}
+	Assert(at != NULL && last->n > 0);
+	last->n--;
+	at->slots[slot] = last->slots[last->n];
+	if (last->n == 0 && before != NULL)
+	{
+		fe_heap_free(heap, before->overflow, sizeof(FeBucket));
+		before->overflow = 0;
+	}
 	e->serial = 0;
 }
 
@@ -87,7 +134,23 @@ dir_size(int dir)
 	return sizeof(FeRef) * (dir == 0 ? FE_FIRST_DIR : (FE_FIRST_DIR / 2) << dir);
 }
 
-/* Makes the segment that begins with this bucket; false: no more can be had. */
+/* Zeroed memory for *ref, where there is none yet. */
+static bool
+provide(FeHeap *heap, FeRef *ref, Size size)
+{
+	if (*ref == 0)
+	{
+		*ref = fe_heap_try_alloc(heap, size);
+		if (*ref != 0)
+			memset(fe_heap_ptr(*ref), 0, size);
+	}
+	return *ref != 0;
+}
+
+/*
+ * Makes the segment that begins with this bucket; false: no more can be had, and
+ * the table is to do with what it has.
+ */
 static bool
 add_segment(FeHeap *heap, FeTable *table, uint32 bucket)
 {
@@ -96,73 +159,95 @@ add_segment(FeHeap *heap, FeTable *table, uint32 bucket)
 	uint32		first = dir == 0 ? 0 : (FE_FIRST_DIR / 2) << dir;
 	FeRef	   *refs;
 
-	if (dir >= FE_DIRS)
+	if (dir >= FE_DIRS || !provide(heap, &table->dirs[dir], dir_size(dir)))
 		return false;
-	if (table->dirs[dir] == 0)
-		table->dirs[dir] = fe_heap_alloc0(heap, dir_size(dir));
 	refs = fe_heap_ptr(table->dirs[dir]);
-	if (refs[segment - first] == 0)
-		refs[segment - first] = fe_heap_alloc0(heap, SEGMENT_SIZE);
-	return true;
+	return provide(heap, &refs[segment - first], SEGMENT_SIZE);
 }
 
 void
 fe_table_create(FeHeap *heap, FeTable *table)
 {
-	add_segment(heap, table, 0);
+	if (!add_segment(heap, table, 0))
+		fe_heap_exhausted(SEGMENT_SIZE);
 	pg_write_barrier();
 	pg_atomic_write_u32(&table->nbuckets, FE_PARTITIONS);
 }
 
+/* Adds a slot at the end; an overflow, where one begins, is the first spare one. */
+static FeBucket *
+append_slot(FeBucket *last, FeRef ref, uint32 tag, FeRef *spare)
+{
+	if (last->n == FE_BUCKET_SLOTS)
+	{
+		FeBucket   *next = fe_heap_ptr(*spare);
+
+		Assert(*spare != 0);
+		last->overflow = *spare;
+		*spare = next->overflow;
+		next->overflow = 0;
+		next->n = 0;
+		last = next;
+	}
+	add_slot(last, ref, tag);
+	return last;
+}
+
 /*
  * Moves what belongs there from a bucket into the new one at the table's end.
- * Readers of other partitions may see the number of buckets change at any
- * time: it makes no difference to their hashes.
+ * Two buckets never need more overflow than the one had.  Readers of other
+ * partitions may see the number of buckets change at any time: it makes no
+ * difference to their hashes.
  */
 static void
-split_bucket(FeViewShared *view, FeTable *table, uint32 nbuckets)
+split_bucket(FeHeap *heap, FeViewShared *view, FeTable *table, uint32 nbuckets)
 {
 	uint32		low = (uint32) 1 << pg_leftmost_one_pos32(nbuckets);
 	LWLock	   *lock = fe_partition_lock(view, nbuckets);
-	FeRef	   *from = fe_table_bucket(table, nbuckets - low);
-	FeRef	   *to = fe_table_bucket(table, nbuckets);
+	FeBucket   *stay = fe_table_bucket(table, nbuckets - low);
+	FeBucket   *go = fe_table_bucket(table, nbuckets);
+	FeRef		spare = 0;
+	FeBucket	old;
+	FeRef		next;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	while (*from != 0)
+	old = *stay;
+	stay->n = go->n = 0;
+	stay->overflow = go->overflow = 0;
+	for (;;)
 	{
-		FeRef		ref = *from;
-		FeEntity   *e = fe_heap_ptr(ref);
-
-		if (e->hash & low)
+		for (uint32 i = 0; i < old.n; i++)
 		{
-			*from = e->next;
-			e->next = *to;
-			*to = ref;
+			FeBucket  **to = old.slots[i].tag & low ? &go : &stay;
+
+			*to = append_slot(*to, old.slots[i].ref, old.slots[i].tag, &spare);
 		}
-		else
-			from = &e->next;
+		next = old.overflow;
+		if (next == 0)
+			break;
+		/* a copy, so that the overflow itself can be used again at once */
+		old = *(FeBucket *) fe_heap_ptr(next);
+		((FeBucket *) fe_heap_ptr(next))->overflow = spare;
+		spare = next;
 	}
 	pg_write_barrier();
 	pg_atomic_write_u32(&table->nbuckets, nbuckets + 1);
 	LWLockRelease(lock);
+	while (spare != 0)
+	{
+		next = ((FeBucket *) fe_heap_ptr(spare))->overflow;
+		fe_heap_free(heap, spare, sizeof(FeBucket));
+		spare = next;
+	}
 }
 
-/*
- * Has the entities of buckets that will be split soon brought nearer: the first
- * of one, and of another, whose first one has arrived by now, the second.
- */
+/* Has a bucket that will be split soon brought nearer. */
 static inline void
 prefetch_splits(const FeTable *table, uint32 nbuckets)
 {
 	uint32		low = (uint32) 1 << pg_leftmost_one_pos32(nbuckets);
-	uint32		bucket = nbuckets - low + SPLITS_AHEAD;
-	FeRef		first = *fe_table_bucket(table, bucket);
-	FeRef		arrived;
 
-	__builtin_prefetch(fe_heap_ptr(first), 1);
-	arrived = *fe_table_bucket(table, bucket - SPLITS_AHEAD / 2);
-	if (arrived != 0)
-		__builtin_prefetch(fe_heap_ptr(((FeEntity *) fe_heap_ptr(arrived))->next), 1);
+	__builtin_prefetch(fe_table_bucket(table, nbuckets - low + SPLITS_AHEAD), 1);
 }
 
 void
@@ -175,11 +260,11 @@ fe_table_grow(FeHeap *heap, FeViewShared *view)
 	{
 		uint32		nbuckets = pg_atomic_read_u32(&table->nbuckets);
 
-		if (entities * LOAD_DENOMINATOR <= (uint64) nbuckets * LOAD_NUMERATOR)
+		if (entities <= (uint64) nbuckets * ENTITIES_PER_BUCKET)
 			break;
 		if (nbuckets % FE_SEGMENT_BUCKETS == 0 && !add_segment(heap, table, nbuckets))
 			break;
-		split_bucket(view, table, nbuckets);
+		split_bucket(heap, view, table, nbuckets);
 		prefetch_splits(table, nbuckets);
 	}
 }
@@ -188,7 +273,24 @@ fe_table_grow(FeHeap *heap, FeViewShared *view)
 Size
 fe_table_room(void)
 {
-	return MAX_SPLITS * sizeof(FeRef);
+	return sizeof(FeBucket);
+}
+
+static void
+free_overflow(FeHeap *heap, FeBucket *segment)
+{
+	for (uint32 i = 0; i < FE_SEGMENT_BUCKETS; i++)
+	{
+		FeRef		ref = segment[i].overflow;
+
+		while (ref != 0)
+		{
+			FeRef		next = ((FeBucket *) fe_heap_ptr(ref))->overflow;
+
+			fe_heap_free(heap, ref, sizeof(FeBucket));
+			ref = next;
+		}
+	}
 }
 
 void
@@ -202,7 +304,10 @@ fe_table_free(FeHeap *heap, FeTable *table)
 		FeRef	   *refs = fe_heap_ptr(table->dirs[dir]);
 
 		for (uint32 i = 0; i < dir_size(dir) / sizeof(FeRef) && refs[i] != 0; i++)
+		{
+			free_overflow(heap, fe_heap_ptr(refs[i]));
 			fe_heap_free(heap, refs[i], SEGMENT_SIZE);
+		}
 		fe_heap_free(heap, table->dirs[dir], dir_size(dir));
 		table->dirs[dir] = 0;
 	}

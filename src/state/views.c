@@ -268,15 +268,13 @@ free_entities(FeHeap *heap, FeTable *table, const FeLayout *layout)
 
 	for (uint32 b = 0; b < nbuckets; b++)
 	{
-		FeRef		ref = *fe_table_bucket(table, b);
+		const FeBucket *bucket = fe_table_bucket(table, b);
+		FeRef		ref;
 
-		while (ref != 0)
+		for (uint32 i = 0; (ref = fe_bucket_entity(bucket, i)) != 0; i++)
 		{
-			FeRef		next = ((FeEntity *) fe_heap_ptr(ref))->next;
-
 			fe_entity_clear(heap, layout, fe_heap_ptr(ref));
 			fe_entity_free(heap, layout, ref);
-			ref = next;
 		}
 	}
 }

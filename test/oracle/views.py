@@ -85,6 +85,23 @@ VIEWS = [
                last(note, created) FILTER (WHERE rolling(created, '30 days')) AS ln,
                first(merchant, created) FILTER (WHERE rolling(created, '7 days')) AS fm
         FROM events GROUP BY customer""", {}),
+    # what reads the state of another aggregate of the same rows, and what must not
+    ("v_shared", f"""
+        SELECT customer, max(created) AS c1, min(created) AS c0, first(status, created) AS f,
+               last(status, created) AS l, max(created) FILTER (WHERE w7) AS w1,
+               min(created) FILTER (WHERE w30) AS w0, last(note, created) FILTER (WHERE w7) AS ln,
+               min(created) FILTER (WHERE status = 'paid') AS p0,
+               last(qty, created) FILTER (WHERE status = 'paid') AS pq,
+               max(created) FILTER (WHERE qty > 2) AS q1,
+               max(local_ts) AS lt1, first(merchant, local_ts) AS lm, max(day) AS d1,
+               last(amount, day) AS da, count(DISTINCT created) AS cc
+        FROM events {NAMED} GROUP BY customer""", {}),
+    ("v_counted", f"""
+        SELECT customer, count(amount) AS na, sum(amount) AS sa, count(qty) FILTER (WHERE w7) AS nq,
+               avg(qty) FILTER (WHERE w7) AS aq, count(score) AS ns, stddev(score) AS ds,
+               count(ratio) AS nr, avg(ratio) AS ar, count(rate) FILTER (WHERE w30) AS nt,
+               variance(rate) FILTER (WHERE w30) AS vt, count(big) AS nb, sum(big) AS sb
+        FROM events {NAMED} GROUP BY customer""", {}),
     ("v_exact", """
         SELECT customer, count(*) FILTER (WHERE rolling(created, '1 day', hop => '0')) AS n,
                sum(amount) FILTER (WHERE rolling(created, '1 day', hop => '0')) AS s
