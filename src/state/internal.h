@@ -6,9 +6,9 @@
  * bucket at a time: buckets lie in segments of the heap that are found through
  * a directory.  A bucket is a cache line of references, each with a part of its
  * entity's hash: memory is slow, and so only the entity that is looked for is
- * touched, and none when a bucket is split.  There are never fewer buckets than partitions, so that an
- * entity's partition (the low bits of its hash) never changes, and splitting a
- * bucket concerns one partition only.
+ * touched, and none when a bucket is split.  There are never fewer buckets than
+ * partitions, so that an entity's partition (the low bits of its hash) never
+ * changes, and splitting a bucket concerns one partition only.
  *
  * Locks.  FeTable.nbuckets is atomic.  Everything else reachable from a bucket
  * (overflow, entities, panes) is guarded by the LWLock of the bucket's

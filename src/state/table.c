@@ -273,7 +273,8 @@ fe_table_grow(FeHeap *heap, FeViewShared *view)
 Size
 fe_table_room(void)
 {
-	return sizeof(FeBucket);
+	/* a bucket for so many, and the overflow of some */
+	return sizeof(FeBucket) / ENTITIES_PER_BUCKET + sizeof(FeRef);
 }
 
 static void
