@@ -281,10 +281,11 @@ still_different(List *old, List *new)
 }
 
 static void
-wait_until_caught_up(void)
+wait_until_caught_up(const FePlan *plan)
 {
 	SPI_connect();
-	run("SELECT feature_engine.sync()");
+	run(psprintf("SELECT feature_engine.sync(view => %s)",
+				 quote_literal_cstr(plan->name)));
 	SPI_finish();
 }
 
@@ -298,7 +299,7 @@ find_differences(const FePlan *plan, int sample)
 	char	   *sql = build_statement(plan, sample);
 	List	   *differences = NIL;
 
-	wait_until_caught_up();
+	wait_until_caught_up(plan);
 	compare_once(plan, sql, &differences);
 	for (int i = 1; i < MAX_ATTEMPTS && differences != NIL; i++)
 	{
@@ -306,7 +307,7 @@ find_differences(const FePlan *plan, int sample)
 
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(10000L * i);
-		wait_until_caught_up();
+		wait_until_caught_up(plan);
 		/* a sample would be another one */
 		compare_once(plan, build_statement(plan, -1), &again);
 		differences = still_different(differences, again);

@@ -127,6 +127,7 @@ typedef struct FeCatalogRow
 	int32		replaces;		/* 0, or the view that it will take over from */
 	int32		version;
 	int32		generation;		/* bumped to rebuild */
+	bool		uncommitted;	/* written by the current transaction; set by reading */
 	FeViewOptions options;
 } FeCatalogRow;
 

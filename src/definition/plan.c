@@ -517,6 +517,22 @@ fe_plan_list(bool *extension_installed)
 	return ids;
 }
 
+List *
+fe_plan_list_uncommitted(void)
+{
+	List	   *ids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, fe_catalog_read())
+	{
+		FeCatalogRow *row = lfirst(lc);
+
+		if (row->uncommitted)
+			ids = lappend_int(ids, row->viewid);
+	}
+	return ids;
+}
+
 /* ---- what else is asked about a plan ----------------------------------------------------- */
 
 void

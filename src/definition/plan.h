@@ -173,6 +173,8 @@ extern FePlan *fe_plan_by_relation(Oid relation, bool missing_ok);
 /* Ids of all views of this database (by the catalogue, this snapshot), and
  * whether the extension is there at all. */
 extern List *fe_plan_list(bool *extension_installed);	/* list of int */
+/* Those of them that the current transaction has written, and not committed yet. */
+extern List *fe_plan_list_uncommitted(void);
 /* Called when the catalogue may have changed (relcache invalidation of the
  * catalogue table, or its appearance): a counter that workers compare. */
 extern uint64 fe_catalog_change_count(void);

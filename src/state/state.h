@@ -77,6 +77,8 @@ extern void fe_view_forget_all(Oid dboid);
 extern void fe_view_set_state(FeViewShared *view, FeViewState state);
 /* NULL: no error any more.  Leaves state and failures alone. */
 extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
+/* Copies last_error ('' = none). */
+extern void fe_view_get_error(FeViewShared *view, char *error, Size size);
 extern int	fe_view_count(void);	/* slots, for status */
 extern FeViewShared *fe_view_slot(int i);
 
