@@ -39,6 +39,8 @@ extern FuncExpr *fe_find_window_call(const FeAnalysis *a, Node *node);
 /* Refuses what cannot be evaluated per row; what: "the WHERE clause", ... */
 extern void fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what,
 							  bool now_allowed);
+/* A function that an expression or query calls and the role may not, or InvalidOid. */
+extern Oid	fe_find_forbidden(Node *node, Oid role);
 
 /* ---- flatten.c ------------------------------------------------------------ */
 

@@ -13,7 +13,9 @@
 #include "common/int.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/acl.h"
 #include "utils/date.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -58,6 +60,8 @@ struct FeRowProgram
 	int			where_target;
 	int			nsteps;
 	RowStep    *steps;			/* guards' expressions come before their users */
+	FePlan	   *plan;
+	bool		forbidden;		/* calls what the view's owner may not */
 };
 
 /* ---- preparation --------------------------------------------------------------- */
@@ -190,8 +194,25 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 			fix_opfuncids(lfirst(lc));
 			make_step(prog, lfirst(lc), target, &uses[target]);
 		}
+	prog->plan = plan;
+	prog->forbidden = OidIsValid(fe_find_forbidden((Node *) plan->rowexprs, plan->owner));
 	MemoryContextSwitchTo(old);
 	return prog;
+}
+
+/*
+ * The executor has looked at the rights of who made the program: a worker, which
+ * may do anything.  An owner who may not call a function any more stops his
+ * view, and only this one, with the first row.
+ */
+static void
+check_forbidden(FeRowProgram *prog)
+{
+	Oid			funcid = fe_find_forbidden((Node *) prog->plan->rowexprs, prog->plan->owner);
+
+	prog->forbidden = OidIsValid(funcid);
+	if (prog->forbidden)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));
 }
 
 /* ---- running --------------------------------------------------------------------- */
@@ -219,6 +240,8 @@ fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
 	TupleTableSlot *slot = prog->slot;
 	ExprContext *econtext = prog->econtext;
 
+	if (unlikely(prog->forbidden))
+		check_forbidden(prog);
 	slot->tts_values = (Datum *) row;
 	slot->tts_isnull = (bool *) rownulls;
 	slot->tts_nvalid = slot->tts_tupleDescriptor->natts;
