@@ -277,7 +277,7 @@ CREATE FUNCTION check_feature_view(name text, sample integer DEFAULT NULL,
 	OUT key jsonb, OUT feature text, OUT streamed text, OUT batch text) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'fe_check_feature_view';
 COMMENT ON FUNCTION check_feature_view(text, integer) IS
-'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for the stream first, as sync() does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value';
+'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random from the streamed ones and from the table in equal parts; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for this view first, as sync(view => ...) does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value, or of the greatest one that their aggregates take in';
 
 -- online
 

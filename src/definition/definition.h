@@ -70,6 +70,18 @@ extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
+/* The stored definition of a plan, flattened anew (plan.c). */
+extern FeFlat *fe_plan_flatten(const FePlan *plan);
+
+/* ---- check_sql.c ----------------------------------------------------------- */
+
+/*
+ * The statement that compares stream and batch: rows of key (jsonb text),
+ * feature, streamed, batch.  sample < 0: all entities.  To be built and run
+ * with the same search_path.
+ */
+extern char *fe_check_statement(const FePlan *plan, int sample);
+
 /* ---- source.c ------------------------------------------------------------- */
 
 /* Refuses tables that cannot be a source. */

@@ -547,6 +547,20 @@ fe_plan_check_source(const FePlan *plan)
 	fe_source_check(&a, plan->source);
 }
 
+FeFlat *
+fe_plan_flatten(const FePlan *plan)
+{
+	FeAnalysis	a;
+	Query	   *query = read_view_query(plan->defview);
+
+	if (query == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stored definition of feature view \"%s\" does not exist", plan->name)));
+	fe_analysis_init(&a, NULL, NULL);
+	return fe_flatten(&a, query);
+}
+
 char *
 fe_plan_definition_text(const FePlan *plan)
 {
