@@ -150,7 +150,8 @@ poll($stopped, 'a row fails the view during its backfill');
 release();
 poll(q{SELECT state = 'live' FROM status WHERE name = 'counts'}, '... but not the other view of that backfill');
 is(sql(q{SELECT sync(view => 'counts') > '0/0';
-	SELECT count(*) FROM counts s FULL JOIN (SELECT k, count(*) AS n FROM big GROUP BY k) b USING (k) WHERE s.n IS DISTINCT FROM b.n}),
+	SELECT count(*) FROM counts s FULL JOIN (SELECT k, count(*) AS n FROM big GROUP BY k) b USING (k)
+	WHERE  s.n IS DISTINCT FROM b.n}),
 	"t\n0", '... which is exact');
 # each further try meets it among the existing rows
 my $first = sql(q{SELECT last_error_at FROM status WHERE name = 'of_big'});
