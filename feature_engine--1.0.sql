@@ -54,11 +54,12 @@ AS 'MODULE_PATHNAME', 'fe_get_features_many';
 COMMENT ON FUNCTION get_features(text, anyarray) IS
 'features of many entities at T, a row for each key in input order; features are NULL where there is no such entity';
 
-CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false) RETURNS pg_lsn
+CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false, view text DEFAULT NULL)
+RETURNS pg_lsn
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'fe_sync';
-COMMENT ON FUNCTION sync(interval, boolean) IS
-'waits until everything that committed before the call is visible in every feature view (with redis => true: in Redis too) and returns the position in the log; NULL timeout waits for ever. Errors: timeout, a view that has stopped, memory full, standby';
+COMMENT ON FUNCTION sync(interval, boolean, text) IS
+'waits until everything that committed before the call is visible in every feature view, or in the one that is named (with redis => true: in Redis too), and returns the position in the log; NULL timeout waits for ever. Errors: timeout; a view that has stopped, raised only when all others are caught up; a view that this transaction has created, replaced or refreshed, for it is built after the commit; memory full; standby; unknown view';
 
 -- aggregate
 
@@ -276,7 +277,7 @@ CREATE FUNCTION check_feature_view(name text, sample integer DEFAULT NULL,
 	OUT key jsonb, OUT feature text, OUT streamed text, OUT batch text) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'fe_check_feature_view';
 COMMENT ON FUNCTION check_feature_view(text, integer) IS
-'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for the stream first, as sync() does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value';
+'compares the streamed values with the batch query at the same T and returns what differs: no rows is right. sample: so many entities, chosen at random from the streamed ones and from the table in equal parts; without it all of them, for which the whole table is read. feature is NULL where a whole entity is missing on one side. Waits for this view first, as sync(view => ...) does; call it in a transaction that has not written. Floats may differ by 1e-9 of their value, or of the greatest one that their aggregates take in';
 
 -- durable
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -137,6 +138,8 @@ read_row(TupleTableSlot *slot)
 	FeCatalogRow *row = palloc0(sizeof(FeCatalogRow));
 	Datum	   *v;
 	bool	   *isnull;
+	Datum		xmin;
+	bool		is_null;
 
 	slot_getallattrs(slot);
 	v = slot->tts_values;
@@ -149,6 +152,8 @@ read_row(TupleTableSlot *slot)
 	row->version = DatumGetInt32(v[COL_VERSION - 1]);
 	row->generation = DatumGetInt32(v[COL_GENERATION - 1]);
 	read_options(v, isnull, &row->options);
+	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &is_null);
+	row->uncommitted = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 	return row;
 }
 

@@ -11,12 +11,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_operator.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -25,8 +22,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #include "definition/definition.h"
 
@@ -39,151 +34,6 @@ typedef struct Difference
 {
 	char	   *values[4];		/* key, feature, streamed, batch */
 } Difference;
-
-/* ---- the statement ---------------------------------------------------------------- */
-
-static char *
-qualified_relation(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
-static char *
-operator_text(Oid op)
-{
-	HeapTuple	tup = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
-	Form_pg_operator form;
-	char	   *result;
-
-	if (!HeapTupleIsValid(tup))
-		elog(ERROR, "cache lookup failed for operator %u", op);
-	form = (Form_pg_operator) GETSTRUCT(tup);
-	result = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-					  NameStr(form->oprname));
-	ReleaseSysCache(tup);
-	return result;
-}
-
-/* c1, c2, ...: the relations' columns under names of our own */
-static void
-append_columns(StringInfo sql, const FePlan *plan)
-{
-	for (int i = 0; i < plan->ncolumns; i++)
-		appendStringInfo(sql, "%sc%d", i ? ", " : "", i);
-}
-
-static void
-append_sides(StringInfo sql, const FePlan *plan, int sample)
-{
-	appendStringInfoString(sql, "WITH s AS MATERIALIZED (SELECT * FROM ");
-	appendStringInfo(sql, "%s AS t(", qualified_relation(plan->relation));
-	append_columns(sql, plan);
-	appendStringInfoChar(sql, ')');
-	if (sample >= 0)
-	{
-		for (int i = 0; i < plan->nkeys; i++)
-			appendStringInfo(sql, " %s c%d IS NOT NULL", i ? "AND" : "WHERE",
-							 plan->keys[i].column);
-		appendStringInfo(sql, " ORDER BY random() LIMIT %d", sample);
-	}
-	appendStringInfoString(sql, "), b AS MATERIALIZED (SELECT x.* FROM ");
-	if (sample >= 0)
-	{
-		/* OFFSET 0: the keys go down into the grouped query, where an index helps */
-		appendStringInfo(sql, "s, LATERAL (SELECT * FROM %s AS t(",
-						 qualified_relation(plan->defview));
-		append_columns(sql, plan);
-		appendStringInfoChar(sql, ')');
-		for (int i = 0; i < plan->nkeys; i++)
-			appendStringInfo(sql, " %s t.c%d %s s.c%d", i ? "AND" : "WHERE",
-							 plan->keys[i].column, operator_text(plan->keys[i].eqop),
-							 plan->keys[i].column);
-		appendStringInfoString(sql, " OFFSET 0) AS x");
-	}
-	else
-	{
-		appendStringInfo(sql, "%s AS x(", qualified_relation(plan->defview));
-		append_columns(sql, plan);
-		appendStringInfoChar(sql, ')');
-	}
-	appendStringInfoString(sql, "), u AS (SELECT 0 AS side, s.* FROM s "
-						   "UNION ALL SELECT 1, b.* FROM b)");
-}
-
-/* One row an entity, with each feature's text on both sides. */
-static void
-append_groups(StringInfo sql, const FePlan *plan)
-{
-	appendStringInfoString(sql, ", g AS (SELECT count(*) FILTER (WHERE side = 0) AS n0, "
-						   "count(*) FILTER (WHERE side = 1) AS n1");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, ", c%d", plan->keys[i].column);
-	for (int i = 0; i < plan->ncolumns; i++)
-		if (plan->columns[i].key < 0)
-			for (int side = 0; side < 2; side++)
-				appendStringInfo(sql, ", (array_agg(c%d::text) FILTER (WHERE side = %d))[1] "
-								 "AS v%d_%d", i, side, i, side);
-	appendStringInfoString(sql, " FROM u GROUP BY ");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, "%sc%d", i ? ", " : "", plan->keys[i].column);
-	appendStringInfoChar(sql, ')');
-}
-
-/* Condition under which two different texts a and b are the same value. */
-static char *
-same_value(Oid type)
-{
-	TypeCacheEntry *entry;
-	char	   *name;
-
-	if (type == FLOAT4OID || type == FLOAT8OID)
-		return "abs(a::float8 - b::float8) <= 1e-9 * greatest(abs(a::float8), abs(b::float8), 1)";
-	entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	if (!OidIsValid(entry->eq_opr))
-		return "false";
-	name = format_type_be_qualified(type);
-	return psprintf("a::%s %s b::%s", name, operator_text(entry->eq_opr), name);
-}
-
-static void
-append_comparison(StringInfo sql, const FePlan *plan)
-{
-	const char *sep = "";
-
-	appendStringInfoString(sql, " SELECT jsonb_build_object(");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, "%s%s, c%d", i ? ", " : "", quote_literal_cstr(plan->keys[i].name),
-						 plan->keys[i].column);
-	appendStringInfoString(sql, ")::text, d.* FROM g, LATERAL (");
-	appendStringInfoString(sql, "SELECT NULL::text, CASE WHEN n0 = 1 THEN 'exists' "
-						   "WHEN n0 = 0 THEN 'missing' ELSE n0 || ' rows' END, "
-						   "CASE WHEN n1 = 1 THEN 'exists' WHEN n1 = 0 THEN 'missing' "
-						   "ELSE n1 || ' rows' END WHERE n0 <> 1 OR n1 <> 1");
-	for (int i = 0; i < plan->ncolumns; i++)
-		if (plan->columns[i].key < 0)
-		{
-			sep = " UNION ALL ";
-			appendStringInfo(sql, "%sSELECT %s, a, b FROM (SELECT v%d_0, v%d_1) AS t(a, b) "
-							 "WHERE n0 = 1 AND n1 = 1 AND a IS DISTINCT FROM b "
-							 "AND NOT coalesce(%s, false)", sep,
-							 quote_literal_cstr(plan->columns[i].name), i, i,
-							 same_value(plan->columns[i].type));
-		}
-	appendStringInfoString(sql, ") AS d");
-}
-
-static char *
-build_statement(const FePlan *plan, int sample)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	append_sides(&sql, plan, sample);
-	append_groups(&sql, plan);
-	append_comparison(&sql, plan);
-	return sql.data;
-}
 
 /* ---- running it ------------------------------------------------------------------------ */
 
@@ -216,7 +66,7 @@ run(const char *sql)
 
 /* Both sides at one T, as the owner of the definition. */
 static void
-compare_once(const FePlan *plan, const char *sql, List **differences)
+compare_once(const FePlan *plan, int sample, List **differences)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	FeTime		old = fe_clock_set_eval_time(fe_as_of_is_set ? fe_as_of : fe_clock_now());
@@ -235,7 +85,7 @@ compare_once(const FePlan *plan, const char *sql, List **differences)
 		(void) set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 		SPI_connect();
-		run(sql);
+		run(fe_check_statement(plan, sample));
 		collect(differences, cxt);
 		SPI_finish();
 		AtEOXact_GUC(false, nestlevel);
@@ -281,10 +131,11 @@ still_different(List *old, List *new)
 }
 
 static void
-wait_until_caught_up(void)
+wait_until_caught_up(const FePlan *plan)
 {
 	SPI_connect();
-	run("SELECT feature_engine.sync()");
+	run(psprintf("SELECT feature_engine.sync(view => %s)",
+				 quote_literal_cstr(plan->name)));
 	SPI_finish();
 }
 
@@ -295,20 +146,19 @@ wait_until_caught_up(void)
 static List *
 find_differences(const FePlan *plan, int sample)
 {
-	char	   *sql = build_statement(plan, sample);
 	List	   *differences = NIL;
 
-	wait_until_caught_up();
-	compare_once(plan, sql, &differences);
+	wait_until_caught_up(plan);
+	compare_once(plan, sample, &differences);
 	for (int i = 1; i < MAX_ATTEMPTS && differences != NIL; i++)
 	{
 		List	   *again = NIL;
 
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(10000L * i);
-		wait_until_caught_up();
+		wait_until_caught_up(plan);
 		/* a sample would be another one */
-		compare_once(plan, build_statement(plan, -1), &again);
+		compare_once(plan, -1, &again);
 		differences = still_different(differences, again);
 	}
 	return differences;

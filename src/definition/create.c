@@ -91,6 +91,19 @@ parse_definition(const char *text)
 	return linitial(raw);
 }
 
+/*
+ * Workers run the definition's functions, and no worker is the user: whatever
+ * he may not call must not come to them.
+ */
+static void
+check_functions(Query *query)
+{
+	Oid			funcid = fe_find_forbidden((Node *) query, GetUserId());
+
+	if (OidIsValid(funcid))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));
+}
+
 FeNewDefinition *
 fe_definition_analyze(const char *text, bool append_only)
 {
@@ -109,6 +122,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	error_context_stack = callback.previous;
 
 	(void) check_permissions((Node *) query, NULL);
+	check_functions(query);
 	def->a.check = true;
 	def->a.append_only = append_only;
 	def->query = fe_replace_now(&def->a, query);

@@ -39,6 +39,8 @@ extern FuncExpr *fe_find_window_call(const FeAnalysis *a, Node *node);
 /* Refuses what cannot be evaluated per row; what: "the WHERE clause", ... */
 extern void fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what,
 							  bool now_allowed);
+/* A function that an expression or query calls and the role may not, or InvalidOid. */
+extern Oid	fe_find_forbidden(Node *node, Oid role);
 
 /* ---- flatten.c ------------------------------------------------------------ */
 
@@ -67,6 +69,18 @@ typedef struct FeFlat
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
+
+/* The stored definition of a plan, flattened anew (plan.c). */
+extern FeFlat *fe_plan_flatten(const FePlan *plan);
+
+/* ---- check_sql.c ----------------------------------------------------------- */
+
+/*
+ * The statement that compares stream and batch: rows of key (jsonb text),
+ * feature, streamed, batch.  sample < 0: all entities.  To be built and run
+ * with the same search_path.
+ */
+extern char *fe_check_statement(const FePlan *plan, int sample);
 
 /* ---- source.c ------------------------------------------------------------- */
 
@@ -127,6 +141,7 @@ typedef struct FeCatalogRow
 	int32		replaces;		/* 0, or the view that it will take over from */
 	int32		version;
 	int32		generation;		/* bumped to rebuild */
+	bool		uncommitted;	/* written by the current transaction; set by reading */
 	FeViewOptions options;
 } FeCatalogRow;
 

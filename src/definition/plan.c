@@ -517,6 +517,22 @@ fe_plan_list(bool *extension_installed)
 	return ids;
 }
 
+List *
+fe_plan_list_uncommitted(void)
+{
+	List	   *ids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, fe_catalog_read())
+	{
+		FeCatalogRow *row = lfirst(lc);
+
+		if (row->uncommitted)
+			ids = lappend_int(ids, row->viewid);
+	}
+	return ids;
+}
+
 /* ---- what else is asked about a plan ----------------------------------------------------- */
 
 void
@@ -529,6 +545,20 @@ fe_plan_check_source(const FePlan *plan)
 	a.check = true;
 	a.user = plan->owner;
 	fe_source_check(&a, plan->source);
+}
+
+FeFlat *
+fe_plan_flatten(const FePlan *plan)
+{
+	FeAnalysis	a;
+	Query	   *query = read_view_query(plan->defview);
+
+	if (query == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stored definition of feature view \"%s\" does not exist", plan->name)));
+	fe_analysis_init(&a, NULL, NULL);
+	return fe_flatten(&a, query);
 }
 
 char *

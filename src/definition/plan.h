@@ -174,6 +174,8 @@ extern FePlan *fe_plan_by_relation(Oid relation, bool missing_ok);
 /* Ids of all views of this database (by the catalogue, this snapshot), and
  * whether the extension is there at all. */
 extern List *fe_plan_list(bool *extension_installed);	/* list of int */
+/* Those of them that the current transaction has written, and not committed yet. */
+extern List *fe_plan_list_uncommitted(void);
 /* Called when the catalogue may have changed (relcache invalidation of the
  * catalogue table, or its appearance): a counter that workers compare. */
 extern uint64 fe_catalog_change_count(void);
@@ -197,14 +199,23 @@ extern char *fe_plan_definition_text(const FePlan *plan);
 typedef struct FeRowProgram FeRowProgram;
 
 extern FeRowProgram *fe_row_program_create(FePlan *plan, MemoryContext cxt);
+typedef enum FeRowResult
+{
+	FE_ROW_OUT,					/* WHERE is not true, at no T */
+	FE_ROW_EXPIRED,				/* older than what the windows in WHERE need */
+	FE_ROW_IN
+} FeRowResult;
+
 /*
  * Evaluates all row expressions for a source row (arrays by attnum - 1; only
  * source_attrs are looked at).  Results of reference types live in
- * CurrentMemoryContext or point into the row.  False: WHERE is not true, and
- * nothing else was evaluated.
+ * CurrentMemoryContext or point into the row; there are none unless the row is
+ * in the view.  cutoffs [ntracks]: the view's, which only move forward; what
+ * belongs to older times is not evaluated, so apply must leave it out, too.
  */
-extern bool fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
-								Datum *values, bool *nulls);
+extern FeRowResult fe_row_program_eval(FeRowProgram *prog, const Datum *row,
+									   const bool *rownulls, pg_atomic_uint64 *cutoffs,
+									   Datum *values, bool *nulls);
 /* Hash of the keys among the evaluated row expressions. */
 extern uint64 fe_key_hash(const FePlan *plan, const Datum *values, const bool *nulls);
 /* The same for plain key arrays [nkeys]. */

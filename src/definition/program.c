@@ -13,7 +13,9 @@
 #include "common/int.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/acl.h"
 #include "utils/date.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -23,12 +25,13 @@
 
 /*
  * An aggregate's argument is only evaluated, as in a batch query, for rows
- * that its filter lets pass: sum(1 / x) FILTER (WHERE x <> 0).
+ * that its filter lets pass: sum(1 / x) FILTER (WHERE x <> 0).  Nor is it for
+ * rows so old that no window will hold them again.
  */
 typedef struct RowGuard
 {
 	int			filter;			/* row expression that must be true, or -1 */
-	int			time;			/* row expression that must not be NULL, or -1 */
+	int			track;			/* whose time must be in some window's reach, or -1 */
 } RowGuard;
 
 typedef enum RowStepKind
@@ -48,6 +51,7 @@ typedef struct RowStep
 	ExprState  *state;			/* STEP_EXPR */
 	int			nguards;		/* 0 = always */
 	RowGuard   *guards;
+	bool		decides;		/* the time that windows in WHERE look at */
 } RowStep;
 
 struct FeRowProgram
@@ -58,6 +62,8 @@ struct FeRowProgram
 	int			where_target;
 	int			nsteps;
 	RowStep    *steps;			/* guards' expressions come before their users */
+	FePlan	   *plan;
+	bool		forbidden;		/* calls what the view's owner may not */
 };
 
 /* ---- preparation --------------------------------------------------------------- */
@@ -70,18 +76,18 @@ typedef struct RowUse
 } RowUse;
 
 static void
-add_use(RowUse *use, int filter, int time)
+add_use(RowUse *use, int filter, int track)
 {
 	RowGuard   *guard;
 
-	if (filter < 0 && time < 0)
+	if (filter < 0 && track < 0)
 	{
 		use->always = true;
 		return;
 	}
 	guard = palloc(sizeof(RowGuard));
 	guard->filter = filter;
-	guard->time = time;
+	guard->track = track;
 	use->guards = lappend(use->guards, guard);
 }
 
@@ -97,14 +103,14 @@ find_uses(const FePlan *plan)
 	for (int i = 0; i < plan->naccs; i++)
 	{
 		const FeAcc *acc = &plan->accs[i];
-		int			time = acc->track == FE_LIFETIME ? -1 : plan->tracks[acc->track].expr;
+		int			track = acc->track == FE_LIFETIME ? -1 : acc->track;
 
 		if (acc->filter >= 0)
-			add_use(&uses[acc->filter], -1, time);
+			add_use(&uses[acc->filter], -1, track);
 		if (acc->arg >= 0)
-			add_use(&uses[acc->arg], acc->filter, time);
+			add_use(&uses[acc->arg], acc->filter, track);
 		if (acc->order >= 0)
-			add_use(&uses[acc->order], acc->filter, time);
+			add_use(&uses[acc->order], acc->filter, track);
 	}
 	return uses;
 }
@@ -140,16 +146,29 @@ make_step(FeRowProgram *prog, Node *expr, int target, RowUse *use)
 		step->guards[step->nguards++] = *(RowGuard *) lfirst(lc);
 }
 
-/* 0: keys and times and all that is always needed; 1: filters; 2: the rest */
+static bool
+decides(const FePlan *plan, int target)
+{
+	return plan->where_track >= 0 && plan->tracks[plan->where_track].expr == target;
+}
+
+#define STEP_CLASSES	4
+
+/*
+ * 0: the time that decides whether the row is in the view at all; 1: keys and
+ * times and all that is always needed; 2: filters; 3: the rest
+ */
 static int
 step_class(const FePlan *plan, const RowUse *use, int target)
 {
-	if (use->always)
+	if (decides(plan, target))
 		return 0;
+	if (use->always)
+		return 1;
 	for (int i = 0; i < plan->naccs; i++)
 		if (plan->accs[i].filter == target)
-			return 1;
-	return 2;
+			return 2;
+	return 3;
 }
 
 FeRowProgram *
@@ -178,7 +197,7 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 		prog->where = ExecInitExpr(where, NULL);
 	}
 	prog->steps = palloc0(sizeof(RowStep) * Max(list_length(plan->rowexprs), 1));
-	for (int class = 0; class < 3; class++)
+	for (int class = 0; class < STEP_CLASSES; class++)
 		foreach(lc, plan->rowexprs)
 		{
 			int			target = foreach_current_index(lc);
@@ -189,21 +208,63 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 				continue;
 			fix_opfuncids(lfirst(lc));
 			make_step(prog, lfirst(lc), target, &uses[target]);
+			prog->steps[prog->nsteps - 1].decides = class == 0;
 		}
+	prog->plan = plan;
+	prog->forbidden = OidIsValid(fe_find_forbidden((Node *) plan->rowexprs, plan->owner));
 	MemoryContextSwitchTo(old);
 	return prog;
 }
 
+/*
+ * The executor has looked at the rights of who made the program: a worker, which
+ * may do anything.  An owner who may not call a function any more stops his
+ * view, and only this one, with the first row.
+ */
+static void
+check_forbidden(FeRowProgram *prog)
+{
+	Oid			funcid = fe_find_forbidden((Node *) prog->plan->rowexprs, prog->plan->owner);
+
+	prog->forbidden = OidIsValid(funcid);
+	if (prog->forbidden)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));
+}
+
 /* ---- running --------------------------------------------------------------------- */
 
+typedef enum Reach
+{
+	REACH_NEVER,				/* in no window at any T */
+	REACH_OVER,					/* in no window any more */
+	REACH_SOME
+} Reach;
+
+static inline Reach
+reach_of(const FeRowProgram *prog, int track, pg_atomic_uint64 *cutoffs,
+		 const Datum *values, const bool *nulls)
+{
+	const FeTrack *t = &prog->plan->tracks[track];
+	int64		time;
+
+	if (nulls[t->expr])
+		return REACH_NEVER;
+	time = fe_event_time(values[t->expr], t->type);
+	if (time == PG_INT64_MIN || time == PG_INT64_MAX)
+		return REACH_NEVER;
+	return time < (int64) pg_atomic_read_u64(&cutoffs[track]) ? REACH_OVER : REACH_SOME;
+}
+
 static inline bool
-is_wanted(const RowStep *step, const Datum *values, const bool *nulls)
+is_wanted(const FeRowProgram *prog, const RowStep *step, pg_atomic_uint64 *cutoffs,
+		  const Datum *values, const bool *nulls)
 {
 	for (int i = 0; i < step->nguards; i++)
 	{
 		const RowGuard *guard = &step->guards[i];
 
-		if (guard->time >= 0 && nulls[guard->time])
+		if (guard->track >= 0 &&
+			reach_of(prog, guard->track, cutoffs, values, nulls) != REACH_SOME)
 			continue;
 		if (guard->filter >= 0 && (nulls[guard->filter] || !DatumGetBool(values[guard->filter])))
 			continue;
@@ -212,13 +273,15 @@ is_wanted(const RowStep *step, const Datum *values, const bool *nulls)
 	return false;
 }
 
-bool
+FeRowResult
 fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
-					Datum *values, bool *nulls)
+					pg_atomic_uint64 *cutoffs, Datum *values, bool *nulls)
 {
 	TupleTableSlot *slot = prog->slot;
 	ExprContext *econtext = prog->econtext;
 
+	if (unlikely(prog->forbidden))
+		check_forbidden(prog);
 	slot->tts_values = (Datum *) row;
 	slot->tts_isnull = (bool *) rownulls;
 	slot->tts_nvalid = slot->tts_tupleDescriptor->natts;
@@ -231,7 +294,7 @@ fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
 		Datum		result = ExecEvalExpr(prog->where, econtext, &isnull);
 
 		if (isnull || !DatumGetBool(result))
-			return false;
+			return FE_ROW_OUT;
 		values[prog->where_target] = BoolGetDatum(true);
 		nulls[prog->where_target] = false;
 	}
@@ -250,15 +313,22 @@ fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
 			values[target] = step->value;
 			nulls[target] = step->isnull;
 		}
-		else if (step->nguards > 0 && !is_wanted(step, values, nulls))
+		else if (step->nguards > 0 && !is_wanted(prog, step, cutoffs, values, nulls))
 		{
 			values[target] = (Datum) 0;
 			nulls[target] = true;
 		}
 		else
 			values[target] = ExecEvalExpr(step->state, econtext, &nulls[target]);
+		if (step->decides)
+		{
+			Reach		reach = reach_of(prog, prog->plan->where_track, cutoffs, values, nulls);
+
+			if (reach != REACH_SOME)
+				return reach == REACH_OVER ? FE_ROW_EXPIRED : FE_ROW_OUT;
+		}
 	}
-	return true;
+	return FE_ROW_IN;
 }
 
 /* ---- keys and times ----------------------------------------------------------------- */

@@ -15,6 +15,8 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
+#include "runtime/compat.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -269,4 +271,44 @@ fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what, bool now_al
 					   "volatile" : "stable, not immutable"),
 			 hint ? errhint("%s", hint) : 0,
 			 fe_errposition(a, location)));
+}
+
+/* ---- functions that a role may not call ------------------------------------ */
+
+typedef struct FindForbidden
+{
+	Oid			role;
+	Oid			funcid;
+} FindForbidden;
+
+static bool
+is_forbidden(Oid funcid, void *arg)
+{
+	FindForbidden *find = arg;
+
+	if (fe_compat_may_execute(funcid, find->role))
+		return false;
+	find->funcid = funcid;
+	return true;
+}
+
+static bool
+find_forbidden(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_forbidden, arg))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_forbidden, arg, 0);
+	return expression_tree_walker(node, find_forbidden, arg);
+}
+
+Oid
+fe_find_forbidden(Node *node, Oid role)
+{
+	FindForbidden find = {role, InvalidOid};
+
+	(void) find_forbidden(node, &find);
+	return find.funcid;
 }

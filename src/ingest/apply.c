@@ -215,9 +215,14 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 	int			n = view->nvalues;
 	Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
 	bool	   *nulls = (bool *) (values + n);
+	FeRowResult result = fe_row_program_eval(view->program, row, rownulls,
+											 view->shared->cutoff, values, nulls);
 
-	if (!fe_row_program_eval(view->program, row, rownulls, values, nulls))
+	if (result != FE_ROW_IN)
 	{
+		if (result == FE_ROW_EXPIRED && apply->pass == 0)
+			pg_atomic_write_u64(&view->shared->expired,
+								pg_atomic_read_u64(&view->shared->expired) + 1);
 		pfree(values);
 		return false;
 	}

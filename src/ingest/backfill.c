@@ -265,6 +265,7 @@ start_scan(FeIngest *ingest)
 	{
 		FeIngestView *view = lfirst(lc);
 
+		fe_state_publish_cutoffs(view->writer, fe_clock_now());
 		view->seen = copy_snapshot(job->shared);
 		view->live_lsn = job->shared->snapshot_lsn;
 		view->applying = true;

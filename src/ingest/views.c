@@ -372,6 +372,8 @@ fe_ingest_load_views(FeIngest *ingest)
 	ingest->views = views;
 	MemoryContextSwitchTo(old);
 
+	/* what has changed may be the tables, which the check is for: not later */
+	ingest->next_check = 0;
 	ingest->catalog_seen = change_count;
 	ingest->catalog_loaded = complete;
 	pg_atomic_fetch_add_u64(&ingest->db->catalog_loads, 1);

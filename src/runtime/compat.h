@@ -104,6 +104,15 @@ typedef FormData_pg_attribute FeCompatDeformAttr;
 	pg_class_ownercheck((relid), (roleid))
 #endif
 
+/* May this role call the function? */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_may_execute(funcid, roleid) \
+	(object_aclcheck(ProcedureRelationId, (funcid), (roleid), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define fe_compat_may_execute(funcid, roleid) \
+	(pg_proc_aclcheck((funcid), (roleid), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* ERROR unless the current user may run this query (its own range table). */
 #if PG_VERSION_NUM >= 160000
 #define fe_compat_check_permissions(query) \

@@ -24,12 +24,17 @@
 static void pg_attribute_noreturn()
 raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 {
+	char		error[FE_ERROR_LEN];
+
 	if (state == FE_VIEW_FAILED)
+	{
+		fe_view_get_error(shared, error, sizeof(error));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature view \"%s\" has stopped", plan->name),
-				 errdetail("%s", shared->last_error),
+				 errdetail("%s", error),
 				 errhint("It is rebuilt by itself; see feature_engine.status. Set feature_engine.allow_stale to read the last values.")));
+	}
 	if (state == FE_VIEW_RECOVERING)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

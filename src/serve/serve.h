@@ -61,7 +61,8 @@ extern void fe_serve_scan_begin(FeServeReader *r);
 extern bool fe_serve_scan_next(FeServeReader *r, Datum *values, bool *nulls);
 
 /* Waits until everything committed before the call is visible in SQL (and in
- * Redis); returns the LSN.  timeout_ms < 0: for ever. */
-extern XLogRecPtr fe_serve_sync(long timeout_ms, bool redis);
+ * Redis) in all views, or in the one of that name; returns the LSN.
+ * timeout_ms < 0: for ever. */
+extern XLogRecPtr fe_serve_sync(long timeout_ms, bool redis, const char *view);
 
 #endif							/* FE_SERVE_H */

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -24,6 +25,7 @@
 #include "serve/serve.h"
 
 #define FE_SYNC_POLL_MS		100
+#define FE_SYNC_MAX_MS		INT64CONST(3155760000000)	/* a century is for ever */
 #define FE_SYNC_MEMORY_MS	3000	/* how long memory may be full before it is an error */
 
 PG_FUNCTION_INFO_V1(fe_sync);
@@ -35,29 +37,95 @@ typedef struct FeSyncWait
 	XLogRecPtr	lsn;
 	TimestampTz start;
 	TimestampTz deadline;		/* 0 = none */
+	const char *view;			/* NULL = all views */
 } FeSyncWait;
 
-static void
-raise_failed(FePlan *plan, FeViewShared *shared)
+/* Views that have stopped are told of when all others are caught up. */
+typedef struct FeSyncFailure
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("feature view \"%s\" has stopped", plan->name),
-			 errdetail("%s", shared->last_error),
-			 errhint("See feature_engine.status; it is rebuilt by itself.")));
+	int			count;
+	bool		replacement;	/* the first one's new definition */
+	char		name[NAMEDATALEN];
+	char		error[FE_ERROR_LEN];
+} FeSyncFailure;
+
+static void
+note_failure(FeSyncFailure *failure, FePlan *plan, FeViewShared *shared)
+{
+	if (failure->count++ > 0)
+		return;
+	strlcpy(failure->name, plan->name, sizeof(failure->name));
+	failure->replacement = plan->replaces != 0;
+	fe_view_get_error(shared, failure->error, sizeof(failure->error));
 }
 
 /*
- * Is every view live in the layout that the catalogue says, and every new
- * definition in the place of the one it replaces?  The catalogue is read anew
- * each time: replacements take their place while we wait.
+ * A view that has stopped fails the call, since what was promised of it does
+ * not hold; but only after the others are caught up, so that whoever takes no
+ * interest in it may go on.
+ */
+static void
+raise_failure(const FeSyncFailure *failure)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 failure->replacement ?
+			 errmsg("new definition of feature view \"%s\" has stopped", failure->name) :
+			 errmsg("feature view \"%s\" has stopped", failure->name),
+			 failure->count == 1 ? errdetail("%s", failure->error) :
+			 errdetail_plural("%s; %d other view has stopped, too",
+							  "%s; %d other views have stopped, too",
+							  failure->count - 1, failure->error, failure->count - 1),
+			 errhint("All other feature views are caught up. It is rebuilt by itself; see feature_engine.status, and sync(view => ...) to wait for one view.")));
+}
+
+static inline bool
+is_wanted(const FeSyncWait *w, const FePlan *plan)
+{
+	return w->view == NULL || strcmp(plan->name, w->view) == 0;
+}
+
+/*
+ * Workers build what is committed: to wait here for a view of our own
+ * transaction would be to wait for ourselves.
+ */
+static void
+refuse_uncommitted(const FeSyncWait *w)
+{
+	ListCell   *lc;
+
+	foreach(lc, fe_plan_list_uncommitted())
+	{
+		FePlan	   *plan = fe_plan_by_id(lfirst_int(lc), true);
+		FeViewShared *shared;
+
+		if (plan == NULL || !is_wanted(w, plan))
+			continue;
+		shared = fe_view_find(MyDatabaseId, plan->viewid);
+		if (shared != NULL && shared->state_version == plan->state_version &&
+			plan->replaces == 0)
+			continue;			/* only its options were changed */
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feature view \"%s\" is created or changed by this transaction", plan->name),
+				 errdetail("A feature view is built after the transaction has committed, so sync() would wait for itself."),
+				 errhint("Commit first, then call sync().")));
+	}
+}
+
+/*
+ * Is every view that has not stopped live in the layout that the catalogue
+ * says, and every new definition in the place of the one it replaces?  The
+ * catalogue is read anew each time: replacements take their place while we
+ * wait.
  */
 static bool
-views_are_live(void)
+views_are_live(const FeSyncWait *w, FeSyncFailure *failure)
 {
 	bool		installed;
 	ListCell   *lc;
 
+	failure->count = 0;
 	AcceptInvalidationMessages();
 	InvalidateCatalogSnapshot();
 	foreach(lc, fe_plan_list(&installed))
@@ -66,15 +134,15 @@ views_are_live(void)
 		FeViewShared *shared;
 		FeViewState state;
 
-		if (plan == NULL)
+		if (plan == NULL || !is_wanted(w, plan))
 			continue;
 		shared = fe_view_find(MyDatabaseId, plan->viewid);
 		if (shared == NULL || shared->state_version != plan->state_version)
 			return false;
 		state = pg_atomic_read_u32(&shared->state);
 		if (state == FE_VIEW_FAILED)
-			raise_failed(plan, shared);
-		if (state != FE_VIEW_LIVE || plan->replaces != 0)
+			note_failure(failure, plan, shared);
+		else if (state != FE_VIEW_LIVE || plan->replaces != 0)
 			return false;
 	}
 	return true;
@@ -97,6 +165,9 @@ check_worker(FeSyncWait *w)
 				 errdetail("Changes up to %X/%X are visible; waited for %X/%X.",
 						   LSN_FORMAT_ARGS(pg_atomic_read_u64(&w->db->applied_lsn)),
 						   LSN_FORMAT_ARGS(w->lsn)),
+				 w->db->ingest.state == FE_WORKER_CREATING_SLOT &&
+				 TransactionIdIsValid(GetTopTransactionIdIfAny()) ?
+				 errhint("The replication slot is being created, which waits for transactions that have written, this one included: commit first.") :
 				 errhint("feature_engine.status tells what the worker is doing.")));
 }
 
@@ -110,9 +181,10 @@ sleep_a_little(FeSyncWait *w)
 }
 
 XLogRecPtr
-fe_serve_sync(long timeout_ms, bool redis)
+fe_serve_sync(long timeout_ms, bool redis, const char *view)
 {
-	FeSyncWait	w = {0};
+	FeSyncWait	w = {.view = view};
+	FeSyncFailure failure;
 	bool		installed;
 
 	fe_require_preloaded();
@@ -124,6 +196,7 @@ fe_serve_sync(long timeout_ms, bool redis)
 	XLogFlush(w.lsn);
 	if (fe_plan_list(&installed) == NIL)
 		return w.lsn;
+	refuse_uncommitted(&w);
 	w.db = fe_my_database_or_claim();
 	if (w.db->ingest_latch == NULL)
 		fe_request_worker();
@@ -132,7 +205,7 @@ fe_serve_sync(long timeout_ms, bool redis)
 		w.deadline = TimestampTzPlusMilliseconds(w.start, timeout_ms);
 
 	ConditionVariablePrepareToSleep(&w.db->progress);
-	while (pg_atomic_read_u64(&w.db->applied_lsn) < w.lsn || !views_are_live())
+	while (pg_atomic_read_u64(&w.db->applied_lsn) < w.lsn || !views_are_live(&w, &failure))
 		sleep_a_little(&w);
 	if (redis && fe_setting_redis_url && fe_setting_redis_url[0] != '\0')
 	{
@@ -142,15 +215,21 @@ fe_serve_sync(long timeout_ms, bool redis)
 			sleep_a_little(&w);
 	}
 	ConditionVariableCancelSleep();
+	if (failure.count > 0)
+		raise_failure(&failure);
 	return w.lsn;
 }
 
-/* sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false) */
+/*
+ * sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false,
+ *		view text DEFAULT NULL)
+ */
 Datum
 fe_sync(PG_FUNCTION_ARGS)
 {
 	long		timeout_ms = -1;
 	bool		redis = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	const char *view = NULL;
 
 	if (!PG_ARGISNULL(0))
 	{
@@ -162,6 +241,10 @@ fe_sync(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("timeout must not be negative")));
+		if (timeout_ms > FE_SYNC_MAX_MS)
+			timeout_ms = -1;
 	}
-	PG_RETURN_LSN(fe_serve_sync(timeout_ms, redis));
+	if (!PG_ARGISNULL(2))
+		view = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(2)), false)->name;
+	PG_RETURN_LSN(fe_serve_sync(timeout_ms, redis, view ? pstrdup(view) : NULL));
 }

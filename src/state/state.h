@@ -84,6 +84,8 @@ extern void fe_view_forget_all(Oid dboid);
 extern void fe_view_set_state(FeViewShared *view, FeViewState state);
 /* NULL: no error any more.  Leaves state and failures alone. */
 extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
+/* Copies last_error ('' = none). */
+extern void fe_view_get_error(FeViewShared *view, char *error, Size size);
 extern int	fe_view_count(void);	/* slots, for status */
 extern FeViewShared *fe_view_slot(int i);
 
@@ -117,6 +119,12 @@ extern Size fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n);
  */
 extern void fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n,
 						   XLogRecPtr lsn, FeTime now);
+/*
+ * Moves the view's cutoffs to what its windows need from now on.  The sweep
+ * does so, too; called before existing rows are read, so that the old ones
+ * among them need not be evaluated.
+ */
+extern void fe_state_publish_cutoffs(FeStateWriter *w, FeTime now);
 /* Hints that a hash will be applied soon (stage 0: bucket, 1: entity, 2: panes). */
 extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
 /*

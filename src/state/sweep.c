@@ -255,6 +255,13 @@ end(FeStateWriter *w, Size used_before)
 	fe_count(&w->view->bytes, (int64) fe_heap_used(w->heap) - (int64) used_before);
 }
 
+void
+fe_state_publish_cutoffs(FeStateWriter *w, FeTime now)
+{
+	begin(w, now);
+	publish_cutoffs(w);
+}
+
 bool
 fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 {

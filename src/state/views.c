@@ -347,3 +347,11 @@ fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at)
 	view->retry_at = retry_at;
 	SpinLockRelease(&view->mutex);
 }
+
+void
+fe_view_get_error(FeViewShared *view, char *error, Size size)
+{
+	SpinLockAcquire(&view->mutex);
+	strlcpy(error, view->last_error, size);
+	SpinLockRelease(&view->mutex);
+}
