@@ -168,6 +168,14 @@ sub cli
 	return $out;
 }
 
+# Keys of features, without the engine's own (feature_engine:...), and their number.
+use constant COUNT =>
+  "local n = 0; for _, k in ipairs(redis.call('KEYS', '*')) do "
+  . "if string.sub(k, 1, 15) ~= 'feature_engine:' then n = n + 1 end end; return n";
+
+sub keys { my ($self) = @_; return grep { !/^feature_engine:/ } sort split /\n/, $self->cli('KEYS', '*') }
+sub count { my ($self) = @_; return $self->cli('EVAL', COUNT, 0) }
+
 # All fields of a hash.
 sub hash { my ($self, $key) = @_; return { split /\n/, $self->cli('HGETALL', $key) } }
 
