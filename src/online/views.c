@@ -291,6 +291,8 @@ load_in_transaction(FePusher *p)
 	ListCell   *lc;
 	dlist_mutable_iter it;
 
+	fe_inject_wait("pusher_load");
+
 	dlist_foreach_modify(it, &p->views)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
