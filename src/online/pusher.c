@@ -311,6 +311,7 @@ one_round(FePusher *p)
 	TimestampTz now;
 	bool		more = false;
 
+	fe_inject_wait("pusher");
 	look_around(p);
 	if (ensure_connected(p))
 	{
