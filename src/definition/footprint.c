@@ -34,8 +34,8 @@ enum
 	COL_VIEW,
 	COL_TEMPLATE,
 	COL_FIELDS,
-	COL_EXPIRES,
-	COL_LAST = COL_EXPIRES
+	COL_TTL,
+	COL_LAST = COL_TTL
 };
 
 /* ---- reading -------------------------------------------------------------------- */
@@ -61,7 +61,7 @@ read_row(TupleTableSlot *slot)
 	f->id = DatumGetInt64(slot->tts_values[COL_ID - 1]);
 	f->view = TextDatumGetCString(slot->tts_values[COL_VIEW - 1]);
 	f->template = TextDatumGetCString(slot->tts_values[COL_TEMPLATE - 1]);
-	f->expires = DatumGetBool(slot->tts_values[COL_EXPIRES - 1]);
+	f->ttl = DatumGetInt64(slot->tts_values[COL_TTL - 1]);
 	deconstruct_array(DatumGetArrayTypePCopy(slot->tts_values[COL_FIELDS - 1]), TEXTOID, -1,
 					  false, TYPALIGN_INT, &elems, NULL, &n);
 	for (int i = 0; i < n; i++)
@@ -136,7 +136,7 @@ fields_array(List *fields)
 void
 fe_footprint_insert(FeFootprint *f)
 {
-	Oid			types[COL_LAST] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID};
+	Oid			types[COL_LAST] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID};
 	Datum		values[COL_LAST];
 
 	if (!table_exists())
@@ -147,21 +147,21 @@ fe_footprint_insert(FeFootprint *f)
 	values[COL_VIEW - 1] = CStringGetTextDatum(f->view);
 	values[COL_TEMPLATE - 1] = CStringGetTextDatum(f->template);
 	values[COL_FIELDS - 1] = fields_array(f->fields);
-	values[COL_EXPIRES - 1] = BoolGetDatum(f->expires);
+	values[COL_TTL - 1] = Int64GetDatum(f->ttl);
 	fe_catalog_execute("INSERT INTO feature_engine." FOOTPRINT_TABLE
-					   " (id, view, template, fields, expires) VALUES ($1, $2, $3, $4, $5)",
+					   " (id, view, template, fields, ttl) VALUES ($1, $2, $3, $4, $5)",
 					   COL_LAST, types, values, NULL);
 }
 
 void
-fe_footprint_set_expires(int64 id, bool expires)
+fe_footprint_set_ttl(int64 id, int64 ttl)
 {
-	Oid			types[] = {INT8OID, BOOLOID};
-	Datum		values[] = {Int64GetDatum(id), BoolGetDatum(expires)};
+	Oid			types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(ttl)};
 
 	if (table_exists())
 		fe_catalog_execute("UPDATE feature_engine." FOOTPRINT_TABLE
-						   " SET expires = $2 WHERE id = $1",
+						   " SET ttl = $2 WHERE id = $1",
 						   lengthof(types), types, values, NULL);
 }
 

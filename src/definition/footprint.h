@@ -23,7 +23,7 @@ typedef struct FeFootprint
 	char	   *view;			/* name, as in the field _lsn:<view> */
 	char	   *template;		/* fe_template_text() */
 	List	   *fields;			/* String nodes, sorted */
-	bool		expires;		/* keys have a ttl */
+	int64		ttl;			/* ms, of all its keys; 0 = none */
 } FeFootprint;
 
 /* All of the database; NIL where the extension is not there (any more). */
@@ -31,7 +31,7 @@ extern List *fe_footprint_read(void);
 extern bool fe_footprint_any(void);
 /* Sets f->id. */
 extern void fe_footprint_insert(FeFootprint *f);
-extern void fe_footprint_set_expires(int64 id, bool expires);
+extern void fe_footprint_set_ttl(int64 id, int64 ttl);
 extern void fe_footprint_delete(int64 id);
 
 #endif							/* FE_FOOTPRINT_H */

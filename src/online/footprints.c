@@ -35,7 +35,7 @@ footprint_of(const FePushView *view)
 
 	f->view = view->name;
 	f->template = fe_template_text(view->tmpl);
-	f->expires = view->ttl > 0;
+	f->ttl = view->ttl;
 	for (int i = 0; i < view->ncolumns; i++)
 		f->fields = lappend(f->fields,
 							makeString(view->plan->columns[view->columns[i].column].name));
@@ -62,9 +62,8 @@ fe_push_record_footprint(FePushView *view, List *rows)
 
 		if (!same_keys_and_fields(row, ours))
 			continue;
-		if (row->expires != ours->expires)
-			fe_footprint_set_expires(row->id, ours->expires);
 		view->footprint = row->id;
+		view->renew_all = row->ttl != ours->ttl;
 		return;
 	}
 	fe_footprint_insert(ours);
@@ -90,7 +89,7 @@ make_retired(FePusher *p, const FeFootprint *row)
 	view->tmpl = fe_template_of_text(row->template);
 	view->pattern = fe_push_utf8(fe_template_match_pattern(view->tmpl, NULL));
 	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", row->view));
-	view->ttl = row->expires ? 1 : 0;
+	view->ttl = row->ttl;
 	view->columns = palloc0(sizeof(FePushColumn) * Max(1, list_length(row->fields)));
 	foreach(lc, row->fields)
 	{
@@ -154,6 +153,32 @@ fe_push_retire_footprints(FePusher *p, List *rows)
 	}
 }
 
+/* Runs a change of the view's row in a transaction of its own. */
+static void
+begin_change(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_change(FePusher *p)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(p->cxt);
+}
+
+void
+fe_push_ttl_holds(FePusher *p, FePushView *view)
+{
+	if (view->footprint == 0)
+		return;
+	begin_change();
+	fe_footprint_set_ttl(view->footprint, view->ttl);
+	end_change(p);
+}
+
 /* The ingest worker of a database without views waits for this. */
 static void
 wake_ingest(FePusher *p)
@@ -170,11 +195,8 @@ wake_ingest(FePusher *p)
 void
 fe_push_forget_footprint(FePusher *p, FePushView *view)
 {
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_change();
 	fe_footprint_delete(view->footprint);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(p->cxt);
+	end_change(p);
 	wake_ingest(p);
 }

@@ -142,6 +142,18 @@ may_push(const FePushView *view, TimestampTz now)
 	return view->live && now >= view->retry_at;
 }
 
+/* Everything has been pushed and confirmed. */
+static void
+end_fill(FePusher *p, FePushView *view)
+{
+	if (view->filling && view->renew_all && view->retries == 0)
+	{
+		fe_push_ttl_holds(p, view);
+		view->renew_all = false;
+	}
+	view->filling = false;
+}
+
 /* Pushes a slice of what has changed.  True: there is more. */
 static bool
 push_dirty(FePusher *p, FePushView *view, TimestampTz now)
@@ -158,7 +170,7 @@ push_dirty(FePusher *p, FePushView *view, TimestampTz now)
 	{
 		view->drained = true;
 		if (view->inflight == 0)
-			view->filling = view->renew_all = false;
+			end_fill(p, view);
 		return false;
 	}
 	fe_push_refs(p, view, refs, n, FE_PUSH_DIRTY);

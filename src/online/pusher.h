@@ -200,6 +200,8 @@ typedef struct FePusher
 extern void fe_push_record_footprint(FePushView *view, List *rows);
 /* Rows of no view become retired views, whose keys are removed. */
 extern void fe_push_retire_footprints(FePusher *p, List *rows);
+/* The view's ttl has been set on all of its keys. */
+extern void fe_push_ttl_holds(FePusher *p, FePushView *view);
 /* No key of a retired view is left: its row goes, in a transaction of its own. */
 extern void fe_push_forget_footprint(FePusher *p, FePushView *view);
 

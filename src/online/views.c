@@ -275,8 +275,6 @@ replace_view(FePusher *p, FePushView *old, FePushView *view)
 	if (old != NULL)
 	{
 		retire_view(old, false);
-		if (view != NULL)
-			view->renew_all = old->ttl != view->ttl;
 	}
 	if (view != NULL)
 		dlist_push_tail(&p->views, &view->node);

@@ -111,6 +111,23 @@ is(keys_like('of_t2:'), 500, 'a view that went with its table has left keys');
 $node->start;
 eventually('... they go after the crash', sub { $redis->cli('DBSIZE') eq '0' });
 
+# Templates that are no plain text
+sql(q{
+	SELECT create_feature_view('odd',
+		'SELECT k, id % 2 AS p, count(*) AS n FROM t GROUP BY k, id % 2',
+		redis_key => '{{{p}}}:*{k}[?]}}');
+	SELECT create_feature_view('50% {off}', 'SELECT k AS "a}{b", count(*) AS "%s" FROM t GROUP BY k');
+	SELECT create_feature_view('50%', 'SELECT k, id % 2 AS p, count(*) AS n FROM t GROUP BY k, id % 2')});
+synced();
+is($redis->cli('HGET', '{1}:*7[?]}', 'n'), 4, 'a template with braces and wildcards');
+$redis->cli('HSET', '{1}:x7[?]}', 'n', 1, '_lsn', '0/1');
+cmp_ok(without_redis(sub { sql(q{SELECT drop_feature_view('odd');
+	SELECT drop_feature_view('"50% {off}"'); SELECT drop_feature_view('"50%"')}) }), '>', 1000,
+	'views with odd names and templates are dropped');
+eventually('... and all of their keys go', sub { sql(FOOTPRINTS) eq '0' });
+is(join(' ', $redis->keys), '{1}:x7[?]}', '... and nothing else');
+$redis->cli('DEL', '{1}:x7[?]}');
+
 # Sharing keys
 sql(count_view('a', 'na', q{redis_key => 's:{k}'}) . ';'
 	  . count_view('b', 'nb', q{redis_key => 's:{k}', ttl => '9 days'}));
@@ -130,7 +147,17 @@ synced();
 eventually('the same view made again: only stale keys go', sub { $redis->count eq '400' });
 is($redis->cli('PTTL', 's:7'), '-1', '... and it is the new one');
 is(sql(FOOTPRINTS), 1, '... one footprint');
-is(sql(q{SELECT expires FROM online_footprint}), 'f', '... brought up to date');
+$node->poll_query_until('postgres', q{SELECT ttl = 0 FROM feature_engine.online_footprint});
+
+# A ttl that is changed meanwhile holds for the keys there are
+without_redis(sub { sql(q{SELECT alter_feature_view('b', ttl => '3 days')}) });
+eventually('a ttl set meanwhile', sub { $redis->cli('TTL', 's:7') > 2 * 86_400 });
+sql(count_view('b', 'nb', q{redis_key => 's:{k}', ttl => '5 days', replace => true}));
+eventually('a ttl set by a replacement', sub { $redis->cli('TTL', 's:9') > 4 * 86_400 });
+sql(q{SELECT create_feature_view('b', 'SELECT k, count(*) AS nb FROM t WHERE id > 0 GROUP BY k',
+	redis_key => 's:{k}', replace => true)});
+eventually('... and taken away by one that builds its state anew',
+	sub { $redis->cli('TTL', 's:9') eq '-1' });
 
 # Not allowed to look for keys: tried again
 $redis->cli('ACL', 'SETUSER', 'default', '-scan');
