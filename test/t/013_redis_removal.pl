@@ -112,12 +112,12 @@ $node->start;
 eventually('... they go after the crash', sub { $redis->cli('DBSIZE') eq '0' });
 
 # Templates that are no plain text
-sql(q{
+sql(q~
 	SELECT create_feature_view('odd',
 		'SELECT k, id % 2 AS p, count(*) AS n FROM t GROUP BY k, id % 2',
 		redis_key => '{{{p}}}:*{k}[?]}}');
-	SELECT create_feature_view('50% {off}', 'SELECT k AS "a}{b", count(*) AS "%s" FROM t GROUP BY k');
-	SELECT create_feature_view('50%', 'SELECT k, id % 2 AS p, count(*) AS n FROM t GROUP BY k, id % 2')});
+	SELECT create_feature_view('"50% {off}"', 'SELECT k AS "a}{b", count(*) AS "%s" FROM t GROUP BY k');
+	SELECT create_feature_view('"50%"', 'SELECT k, id % 2 AS p, count(*) AS n FROM t GROUP BY k, id % 2')~);
 synced();
 is($redis->cli('HGET', '{1}:*7[?]}', 'n'), 4, 'a template with braces and wildcards');
 $redis->cli('HSET', '{1}:x7[?]}', 'n', 1, '_lsn', '0/1');
