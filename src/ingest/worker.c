@@ -62,10 +62,12 @@ drop_slot(FeIngest *ingest)
 
 /* Are there keys in Redis, of former views or others? */
 static bool
-keys_in_redis(void)
+keys_in_redis(FeIngest *ingest)
 {
 	bool		any;
 
+	if (ingest->capture)
+		fe_capture_leave(ingest->capture);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	any = fe_footprint_any();
@@ -85,7 +87,7 @@ ask_for_pusher(FeIngest *ingest)
 		return false;
 	foreach(lc, ingest->views)
 		needed |= ((FeIngestView *) lfirst(lc))->plan->options.online_enabled;
-	needed = needed || keys_in_redis();
+	needed = needed || keys_in_redis(ingest);
 	if (needed)
 		fe_request_pusher(ingest->db);
 	return needed;
