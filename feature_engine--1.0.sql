@@ -312,6 +312,22 @@ COMMENT ON TABLE checkpoint_chunk IS 'entities of feature views, in the engine''
 
 -- online
 
+-- Ids as a sequence of its own: nothing but the pusher writes here.
+CREATE SEQUENCE online_footprint_id AS bigint;
+COMMENT ON SEQUENCE online_footprint_id IS 'ids of rows of online_footprint';
+CREATE TABLE online_footprint (
+	id bigint PRIMARY KEY,
+	view text NOT NULL,
+	template text NOT NULL,
+	fields text[] NOT NULL,
+	ttl bigint NOT NULL
+);
+COMMENT ON TABLE online_footprint IS 'what feature views have written to Redis: rows of no current view stand for keys that are still to be removed; written by the pusher only, and not dumped: a restored database has no keys';
+COMMENT ON COLUMN online_footprint.view IS 'name of the feature view that wrote the keys';
+COMMENT ON COLUMN online_footprint.template IS 'key template, with the numbers of key columns for their names';
+COMMENT ON COLUMN online_footprint.fields IS 'fields of the hashes, sorted';
+COMMENT ON COLUMN online_footprint.ttl IS 'milliseconds that the keys live after a change, 0 = for ever; changed once it holds for all of them';
+
 CREATE FUNCTION push_now(view text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'fe_push_now';

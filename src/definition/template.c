@@ -207,6 +207,49 @@ fe_template_same_structure(const FeTemplate *a, const FeTemplate *b)
 	return true;
 }
 
+/* ---- as a text of its own -------------------------------------------------------------- */
+
+/* customer:{1}:features */
+char *
+fe_template_text(const FeTemplate *tmpl)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < tmpl->nparts; i++)
+	{
+		const FeTemplatePart *part = &tmpl->parts[i];
+
+		if (part->literal == NULL)
+			appendStringInfo(&buf, "{%d}", part->key + 1);
+		for (int c = 0; part->literal != NULL && c < part->len; c++)
+		{
+			if (part->literal[c] == '{' || part->literal[c] == '}')
+				appendStringInfoChar(&buf, part->literal[c]);
+			appendStringInfoChar(&buf, part->literal[c]);
+		}
+	}
+	return buf.data;
+}
+
+FeTemplate *
+fe_template_of_text(const char *text)
+{
+	FeTemplate *tmpl = fe_template_parse(text);
+
+	for (int i = 0; i < tmpl->nparts; i++)
+	{
+		FeTemplatePart *part = &tmpl->parts[i];
+
+		if (part->literal != NULL)
+			continue;
+		part->key = atoi(part->name) - 1;
+		if (part->key < 0 || part->key >= tmpl->nplaceholders)
+			elog(ERROR, "invalid template in a footprint: %s", text);
+	}
+	return tmpl;
+}
+
 /* ---- rendering ----------------------------------------------------------------------- */
 
 static void

@@ -47,5 +47,8 @@ extern bool fe_template_parse_key(const FeTemplate *tmpl, const char *key, int l
 extern char *fe_template_match_pattern(const FeTemplate *tmpl, int *len);
 /* Could both render the same key? (the same literals in the same places) */
 extern bool fe_template_same_structure(const FeTemplate *a, const FeTemplate *b);
+/* A template as a text with key numbers for names, and the way back. */
+extern char *fe_template_text(const FeTemplate *tmpl);
+extern FeTemplate *fe_template_of_text(const char *text);
 
 #endif							/* FE_TEMPLATE_H */

@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "definition/footprint.h"
 #include "durable/durable.h"
 #include "ingest/ingest.h"
 #include "online/online.h"
@@ -65,7 +66,42 @@ drop_slot(FeIngest *ingest)
 	fe_slot_drop(MyDatabaseId);
 }
 
-/* No views: leave nothing behind. */
+/* Are there keys in Redis, of former views or others? */
+static bool
+keys_in_redis(FeIngest *ingest)
+{
+	bool		any;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	any = fe_footprint_any();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return any;
+}
+
+/* Whether any view is pushed to Redis, or was: then there must be a pusher. */
+static bool
+ask_for_pusher(FeIngest *ingest)
+{
+	bool		needed = false;
+	ListCell   *lc;
+
+	if (fe_setting_redis_url == NULL || fe_setting_redis_url[0] == '\0')
+		return false;
+	foreach(lc, ingest->views)
+		needed |= ((FeIngestView *) lfirst(lc))->plan->options.online_enabled;
+	needed = needed || keys_in_redis(ingest);
+	if (needed)
+		fe_request_pusher(ingest->db);
+	return needed;
+}
+
+/*
+ * No views: leave nothing behind.  While the pusher removes what is left in
+ * Redis this process stays, so that there is a pusher; it returns when the
+ * catalogue has changed meanwhile.
+ */
 static void
 leave(FeIngest *ingest)
 {
@@ -80,27 +116,13 @@ leave(FeIngest *ingest)
 	CommitTransactionCommand();
 	fe_ingest_lose_state(ingest, NULL);
 	drop_slot(ingest);
-	proc_exit(0);
-}
-
-/* Whether any view is pushed to Redis: then there must be a pusher. */
-static void
-ask_for_pusher(FeIngest *ingest)
-{
-	ListCell   *lc;
-
-	if (fe_setting_redis_url == NULL || fe_setting_redis_url[0] == '\0')
-		return;
-	foreach(lc, ingest->views)
+	while (ask_for_pusher(ingest))
 	{
-		FeIngestView *view = lfirst(lc);
-
-		if (view->plan->options.online_enabled)
-		{
-			fe_request_pusher(ingest->db);
+		fe_worker_wait(FE_IDLE_MS, PGINVALID_SOCKET, 0);
+		if (ingest->catalog_seen != fe_catalog_change_count())
 			return;
-		}
 	}
+	proc_exit(0);
 }
 
 /*
@@ -139,21 +161,25 @@ load_catalog(FeIngest *ingest)
 {
 	bool		any;
 
-	abandon_middle(ingest);
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	any = fe_ingest_load_views(ingest);
-	if (any)
-		fe_ingest_build_tables(ingest);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	if (!any)
+	for (;;)
+	{
+		abandon_middle(ingest);
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		any = fe_ingest_load_views(ingest);
+		if (any)
+			fe_ingest_build_tables(ingest);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		if (any)
+			break;
+		fe_online_wake(ingest->db);
 		leave(ingest);
+	}
 	forget_stored(ingest);
 	if (ingest->capture)
 		fe_capture_set_tables(ingest->capture, ingest->set);
-	ask_for_pusher(ingest);
+	(void) ask_for_pusher(ingest);
 	fe_online_wake(ingest->db);
 }
 
@@ -486,7 +512,7 @@ work_once(FeIngest *ingest)
 	if (fe_worker_reloaded)
 	{
 		fe_worker_reloaded = false;
-		ask_for_pusher(ingest);
+		(void) ask_for_pusher(ingest);
 	}
 	notice_catalog_changes(ingest);
 	ensure_capture(ingest);

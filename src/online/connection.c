@@ -319,27 +319,13 @@ open_unix(FeRedis *r, const FeRedisUrl *url)
 static bool
 open_tcp(FeRedis *r, const FeRedisUrl *url)
 {
-	struct addrinfo hints;
 	struct addrinfo *list = NULL;
 	struct addrinfo *a;
-	char		port[12];
 	char		where[300];
 	int			rc;
 
-	snprintf(port, sizeof(port), "%d", url->port);
 	snprintf(where, sizeof(where), "%s:%d", url->host, url->port);
-	memset(&hints, 0, sizeof(hints));
-	hints.ai_socktype = SOCK_STREAM;
-
-	/* A numeric address needs no resolver; a name may wait for a name server,
-	 * outside of our interrupts. */
-	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-	rc = getaddrinfo(url->host, port, &hints, &list);
-	if (rc != 0)
-	{
-		hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
-		rc = getaddrinfo(url->host, port, &hints, &list);
-	}
+	rc = fe_resolve(url->host, url->port, &list);
 	if (rc != 0)
 		return fail(r, "could not resolve Redis host name \"%s\": %s", url->host,
 					gai_strerror(rc));
@@ -378,6 +364,21 @@ call(FeRedis *r, int argc, const char *const *argv)
 			return reply;
 		fe_worker_wait(fe_redis_patience(r), r->sock, fe_redis_events(r));
 	}
+}
+
+void
+fe_redis_finish(FeRedis *r)
+{
+	while (r->owed > 0 && fe_redis_pump(r))
+	{
+		redisReply *reply = fe_redis_reply(r);
+
+		if (reply != NULL)
+			freeReplyObject(reply);
+		else if (fe_redis_connected(r))
+			fe_worker_wait(fe_redis_patience(r), r->sock, fe_redis_events(r));
+	}
+	fe_redis_close(r);
 }
 
 /* The same where an error is a failure to connect; what says of which step. */

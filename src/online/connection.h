@@ -46,10 +46,11 @@ typedef struct FeRedis
 
 extern FeRedis *fe_redis_create(MemoryContext cxt);
 /* Connects, authenticates, selects the database, loads the scripts, asks for
- * the run id.  Takes up to some timeouts; interruptible except for the
- * resolution of a host name, which is the C library's. */
+ * the run id.  Takes up to some timeouts; interruptible. */
 extern bool fe_redis_connect(FeRedis *r, const FeRedisUrl *url);
 extern void fe_redis_close(FeRedis *r);
+/* Waits for all replies that are owed, throws them away and closes. */
+extern void fe_redis_finish(FeRedis *r);
 
 static inline bool
 fe_redis_connected(const FeRedis *r)
@@ -63,6 +64,11 @@ fe_redis_unsent(const FeRedis *r)
 {
 	return r->out.len - r->out_sent;
 }
+
+/* resolve.c: getaddrinfo()'s code and result (freeaddrinfo it); interruptible,
+ * takes FE_REDIS_CONNECT_TIMEOUT at most. */
+struct addrinfo;
+extern int	fe_resolve(const char *host, int port, struct addrinfo **result);
 
 /* Building a command: its head, then argc arguments; binary-safe. */
 extern void fe_redis_begin(StringInfo out, int argc);

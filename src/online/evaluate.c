@@ -49,7 +49,8 @@ fe_push_enter(const FePushView *view)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&own_userid, &own_sec);
-	SetUserIdAndSecContext(view->plan->owner, own_sec | SECURITY_RESTRICTED_OPERATION);
+	if (!view->retired)			/* else nothing of its owner's runs */
+		SetUserIdAndSecContext(view->plan->owner, own_sec | SECURITY_RESTRICTED_OPERATION);
 	guc_level = NewGUCNestLevel();
 }
 

@@ -57,10 +57,27 @@ fe_scan_start(FePushView *view)
 		scan->pattern_len = strlen(scan->pattern);
 		view->scan = scan;
 	}
+	view->cleaned = false;
 	if (scan->waiting)
 		scan->restart = true;
 	else
 		rewind_scan(scan);
+}
+
+void
+fe_fill_all(FePusher *p)
+{
+	dlist_iter	it;
+
+	dlist_foreach(it, &p->views)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (!view->retired)
+			view->wants_fill = true;
+		else if (view->scan != NULL || view->footprint != 0)
+			fe_scan_restart(view, false);
+	}
 }
 
 void
@@ -267,6 +284,7 @@ fe_scan_step(FePusher *p, FePushView *view)
 	if (scan->complete)
 	{
 		fe_scan_end(view);
+		view->cleaned = true;
 		return false;
 	}
 	ask(p, view);

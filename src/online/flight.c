@@ -79,7 +79,8 @@ requeue(FePusher *p, const FeUnit *unit)
 
 	switch (unit->kind)
 	{
-		case FE_UNIT_PING:
+		case FE_UNIT_MARK:
+		case FE_UNIT_CHECK:
 			break;
 		case FE_UNIT_SCAN:
 		case FE_UNIT_STALE:
@@ -119,7 +120,7 @@ pause_view(FePusher *p, const FeUnit *unit)
 	FePushView *view = unit->view;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (unit->kind == FE_UNIT_SCAN)
+	if (unit->kind == FE_UNIT_SCAN && !view->retired)
 	{
 		fe_scan_end(view);		/* may not look: stale keys stay */
 		return;
@@ -198,13 +199,19 @@ note_reply(FePusher *p, const FeUnit *unit, const char *error)
 
 	if (unit->view != NULL)
 		snprintf(message, sizeof(message), "feature view \"%s\": Redis: %s",
-				 unit->view->plan->name, error);
+				 unit->view->name, error);
 	else
 		snprintf(message, sizeof(message), "Redis: %s", error);
 	if ((quoted = strstr(message, ", with args")) != NULL)
 		*quoted = '\0';
 	fe_push_note_error(p, message);
 	strlcpy(p->redis->error, message, sizeof(p->redis->error));
+}
+
+static bool
+is_sentinel(const FeUnit *unit)
+{
+	return unit->kind == FE_UNIT_MARK || unit->kind == FE_UNIT_CHECK;
 }
 
 static void
@@ -217,7 +224,8 @@ settle(FePusher *p, const FeUnit *unit, FeOutcome outcome)
 				confirm(p, unit);
 			break;
 		case FE_OUTCOME_REFUSED:
-			refuse(p, unit);
+			if (unit->view != NULL)
+				refuse(p, unit);
 			break;
 		case FE_OUTCOME_PAUSE:
 			if (unit->view != NULL)
@@ -247,7 +255,13 @@ fe_flight_collect(FePusher *p)
 		if (error != NULL && unit->outcome == FE_OUTCOME_OK)
 		{
 			unit->outcome = classify(error);
-			note_reply(p, unit, error);
+			if (!is_sentinel(unit) || unit->outcome == FE_OUTCOME_BROKEN)
+				note_reply(p, unit, error);
+		}
+		if (is_sentinel(unit) && fe_sentinel_reply(p, unit->kind, reply, error))
+		{
+			fe_fill_all(p);
+			fe_ticket_failed(p);
 		}
 		if (error == NULL && unit->kind == FE_UNIT_SCAN)
 			fe_scan_reply(unit->view, reply);
@@ -259,7 +273,7 @@ fe_flight_collect(FePusher *p)
 		if (unit->outcome == FE_OUTCOME_BROKEN)
 			return false;
 	}
-	Assert(p->redis->owed > 0 || p->finished == p->queued);
+	Assert(!fe_redis_connected(p->redis) || p->redis->owed > 0 || p->finished == p->queued);
 	return fe_redis_connected(p->redis);
 }
 

@@ -21,12 +21,12 @@
 #include "miscadmin.h"
 #include "online/pusher.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define RECONNECT_FIRST	100		/* ms */
 #define RECONNECT_MAX	5000
-#define KEEPALIVE		15000	/* ms of silence before a PING */
 #define LOOK_AROUND		1000	/* ms, the longest sleep: should a wake-up be missed */
 
 /* ---- connection ----------------------------------------------------------------- */
@@ -88,26 +88,12 @@ follow_setting(FePusher *p)
 	}
 }
 
-static void
-fill_all(FePusher *p)
-{
-	dlist_iter	it;
-
-	dlist_foreach(it, &p->views)
-	{
-		FePushView *view = dlist_container(FePushView, node, it.cur);
-
-		if (view->retired)
-			fe_scan_restart(view, true);
-		else
-			view->wants_fill = true;
-	}
-}
-
 /* True: there is a connection.  Takes a while only when one is being made. */
 static bool
 ensure_connected(FePusher *p)
 {
+	bool		fill;
+
 	if (fe_redis_connected(p->redis))
 		return true;
 	if (GetCurrentTimestamp() < p->reconnect_at)
@@ -117,8 +103,10 @@ ensure_connected(FePusher *p)
 		connection_lost(p);
 		return false;
 	}
-	if (p->redis->run_id[0] == '\0' || strcmp(p->redis->run_id, p->run_id) != 0)
-		fill_all(p);
+	fill = p->redis->run_id[0] == '\0' || strcmp(p->redis->run_id, p->run_id) != 0;
+	if (fill)
+		fe_fill_all(p);
+	fe_sentinel_begin(p, fill);
 	strlcpy(p->run_id, p->redis->run_id, sizeof(p->run_id));
 	show_connected(p, true);
 	if (p->outage)
@@ -135,20 +123,6 @@ exchange(FePusher *p)
 		return true;
 	connection_lost(p);
 	return false;
-}
-
-/* Asks an idle server for a sign of life. */
-static void
-keep_alive(FePusher *p, TimestampTz now)
-{
-	StringInfo	out = &p->redis->out;
-
-	if (p->redis->owed > 0 ||
-		now < TimestampTzPlusMilliseconds(p->redis->last_received, KEEPALIVE))
-		return;
-	fe_redis_begin(out, 1);
-	fe_redis_arg_str(out, "PING");
-	fe_flight_add(p, FE_UNIT_PING, 1, NULL, NULL, false);
 }
 
 /* ---- one round ------------------------------------------------------------------- */
@@ -168,6 +142,18 @@ may_push(const FePushView *view, TimestampTz now)
 	return view->live && now >= view->retry_at;
 }
 
+/* Everything has been pushed and confirmed. */
+static void
+end_fill(FePusher *p, FePushView *view)
+{
+	if (view->filling && view->renew_all && view->retries == 0)
+	{
+		fe_push_ttl_holds(p, view);
+		view->renew_all = false;
+	}
+	view->filling = false;
+}
+
 /* Pushes a slice of what has changed.  True: there is more. */
 static bool
 push_dirty(FePusher *p, FePushView *view, TimestampTz now)
@@ -184,7 +170,7 @@ push_dirty(FePusher *p, FePushView *view, TimestampTz now)
 	{
 		view->drained = true;
 		if (view->inflight == 0)
-			view->filling = view->renew_all = false;
+			end_fill(p, view);
 		return false;
 	}
 	fe_push_refs(p, view, refs, n, FE_PUSH_DIRTY);
@@ -237,10 +223,12 @@ work_on_views(FePusher *p, TimestampTz now)
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
 		/* retired views first: current ones find what is left of their keys */
-		if (view->retired || (!retired && may_push(view, now)))
+		if (view->retired ? now >= view->retry_at : !retired && may_push(view, now))
 			more |= fe_scan_step(p, view);
 		if (view->retired && view->scan == NULL && view->inflight == 0)
 		{
+			if (view->cleaned && view->footprint != 0)
+				fe_push_forget_footprint(p, view);
 			fe_push_free_view(view);
 			more = true;		/* it is others' turn now */
 		}
@@ -263,14 +251,16 @@ time_to_wait(FePusher *p)
 	else
 	{
 		room = fe_flight_has_room(p);
-		wake = Min(wake, TimestampTzPlusMilliseconds(p->redis->last_received,
-													 p->redis->owed > 0 ? FE_REDIS_REPLY_TIMEOUT :
-													 KEEPALIVE));
+		if (p->redis->owed > 0)
+			wake = Min(wake, TimestampTzPlusMilliseconds(p->redis->last_received,
+														 FE_REDIS_REPLY_TIMEOUT));
+		if (room && !p->sentinel.asked)
+			wake = Min(wake, p->sentinel.next);
 		dlist_foreach(it, &p->views)
 		{
 			FePushView *view = dlist_container(FePushView, node, it.cur);
 
-			if (!view->live || !room)
+			if ((!view->live && view->scan == NULL) || !room)
 				continue;
 			if (view->retry_at > now)
 				wake = Min(wake, view->retry_at);
@@ -278,7 +268,8 @@ time_to_wait(FePusher *p)
 			{
 				if (view->next_push > now)
 					wake = Min(wake, view->next_push);
-				due = Min(due, fe_schedule_next(view->schedule));
+				if (view->live)
+					due = Min(due, fe_schedule_next(view->schedule));
 			}
 		}
 	}
@@ -288,7 +279,10 @@ time_to_wait(FePusher *p)
 	return TimestampDifferenceMilliseconds(now, wake);
 }
 
-/* Does any view go to Redis, or can keys of former views still be removed? */
+/*
+ * Does any view go to Redis, or are keys of former views to be removed?  What
+ * stands in no footprint (the extension was dropped) is removed if it can be.
+ */
 static bool
 has_work(FePusher *p)
 {
@@ -297,8 +291,12 @@ has_work(FePusher *p)
 	if (p->views_pending)
 		return true;
 	dlist_foreach(it, &p->views)
-		if (!dlist_container(FePushView, node, it.cur)->retired)
+	{
+		FePushView *view = dlist_container(FePushView, node, it.cur);
+
+		if (!view->retired || view->footprint != 0)
 			return true;
+	}
 	return !dlist_is_empty(&p->views) && fe_redis_connected(p->redis);
 }
 
@@ -312,7 +310,10 @@ look_around(FePusher *p)
 		(p->views_pending && GetCurrentTimestamp() >= p->views_retry))
 		fe_push_load_views(p);
 	if (!has_work(p))
+	{
+		fe_sentinel_remove(p);
 		proc_exit(0);
+	}
 	fe_push_find_slots(p);
 }
 
@@ -322,14 +323,15 @@ one_round(FePusher *p)
 	TimestampTz now;
 	bool		more = false;
 
+	fe_inject_wait("pusher");
 	look_around(p);
 	if (ensure_connected(p))
 	{
 		uint64		finished = p->finished;
 
 		now = GetCurrentTimestamp();
+		fe_sentinel_step(p, now);	/* set before what it stands for is pushed */
 		more = work_on_views(p, now);
-		keep_alive(p, now);
 		/* replies make room, and may bring keys to look at */
 		more |= exchange(p) && p->finished != finished;
 		fe_ticket_step(p);
@@ -376,6 +378,8 @@ fe_pusher_worker_main(Datum dboid)
 
 	before_shmem_exit(pusher_exit, PointerGetDatum(p));
 	fe_encode_settings();
+	/* a footprint is on disk before the first push; no standby is waited for */
+	SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
 	fe_worker_set_state(FE_WORKER_RUNNING);
 	MemoryContextSwitchTo(p->cxt);
 	for (;;)

@@ -77,10 +77,12 @@ typedef struct FePushView
 	dlist_node	node;
 	int32		viewid;
 	MemoryContext cxt;			/* all of it: plan, programs, this struct */
-	FePlan	   *plan;
+	char	   *name;			/* for messages */
+	FePlan	   *plan;			/* NULL: retired, known from its footprint only */
 	FeViewShared *shared;		/* NULL: no slot */
 	bool		live;			/* was so when last looked at */
 	bool		retired;		/* dropped or redefined: only its keys are cleaned */
+	int64		footprint;		/* its row there, 0 = none */
 
 	FeTemplate *tmpl;
 	char	   *pattern;		/* for SCAN */
@@ -114,7 +116,9 @@ typedef struct FePushView
 	bool		drained;		/* dirty list was seen empty in this cycle */
 	int			retries;		/* entries of the schedule marked as retry */
 	int			inflight;		/* units that point here */
+	bool		overlap_told;	/* another database writes to the same keys: is known */
 	struct FeKeyScan *scan;		/* looking for keys to delete, or NULL */
+	bool		cleaned;		/* ... has been done to the end */
 } FePushView;
 
 /* ---- what is on its way (flight.c) --------------------------------------- */
@@ -127,7 +131,8 @@ typedef enum FeUnitKind
 	FE_UNIT_GONE,				/* the entity's key or fields deleted */
 	FE_UNIT_STALE,				/* a key of no entity deleted */
 	FE_UNIT_SCAN,				/* SCAN */
-	FE_UNIT_PING
+	FE_UNIT_MARK,				/* the sentinel is set */
+	FE_UNIT_CHECK				/* ... and looked at */
 } FeUnitKind;
 
 /* Commands that belong together; confirmed or failed as one. */
@@ -142,13 +147,22 @@ typedef enum FeOutcome
 /* A command, or a transaction of some, that is on its way. */
 typedef struct FeUnit
 {
-	FePushView *view;			/* NULL for PING */
+	FePushView *view;			/* NULL: of the connection */
 	FeEntityRef ref;
 	uint8		kind;			/* FeUnitKind */
 	uint8		replies;		/* still to come */
 	uint8		outcome;		/* FeOutcome of those that came */
 	bool		taken;			/* off the dirty list: goes back there on failure */
 } FeUnit;
+
+/* A key that tells whether Redis still holds what was pushed (sentinel.c). */
+typedef struct FeSentinel
+{
+	bool		set;			/* Redis has confirmed it */
+	bool		asked;			/* a reply is to come */
+	bool		denied;			/* has been told in the log */
+	TimestampTz next;			/* when to look at it, or to set it */
+} FeSentinel;
 
 typedef struct FePusher
 {
@@ -160,6 +174,7 @@ typedef struct FePusher
 	FeRedisUrl	url;
 	char		run_id[64];		/* of the server that was filled */
 	bool		outage;			/* has been told in the log */
+	FeSentinel	sentinel;
 	TimestampTz reconnect_at;
 	int			reconnect_delay;	/* ms */
 
@@ -180,7 +195,19 @@ typedef struct FePusher
 	bool		cycle_drained;
 } FePusher;
 
+/* footprints.c */
+/* The view's footprint, found among rows or recorded; in a transaction. */
+extern void fe_push_record_footprint(FePushView *view, List *rows);
+/* Rows of no view become retired views, whose keys are removed. */
+extern void fe_push_retire_footprints(FePusher *p, List *rows);
+/* The view's ttl has been set on all of its keys. */
+extern void fe_push_ttl_holds(FePusher *p, FePushView *view);
+/* No key of a retired view is left: its row goes, in a transaction of its own. */
+extern void fe_push_forget_footprint(FePusher *p, FePushView *view);
+
 /* views.c */
+/* UTF-8 whatever the database's encoding; a copy. */
+extern char *fe_push_utf8(const char *text);
 /* Brings p->views in line with the catalogue. */
 extern void fe_push_load_views(FePusher *p);
 /* Sets each view's slot and whether it is live. */
@@ -247,6 +274,26 @@ extern void fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs,
 extern void fe_push_enter(const FePushView *view);
 extern void fe_push_leave(void);
 
+/* sentinel.c */
+/* A connection was made; fill: everything is pushed anew. */
+extern void fe_sentinel_begin(FePusher *p, bool fill);
+/* Sets the key or looks at it, when it is time to. */
+extern void fe_sentinel_step(FePusher *p, TimestampTz now);
+/* A reply to that; error NULL = none.  True: Redis has lost what it had. */
+extern bool fe_sentinel_reply(FePusher *p, FeUnitKind kind, const redisReply *reply,
+							  const char *error);
+/* Nothing is pushed any more: the key goes. */
+extern void fe_sentinel_remove(FePusher *p);
+
+/* secret.c */
+extern void fe_secret_init(void);	/* hook on the log */
+
+/* overlap.c */
+extern void fe_overlap_init(void);	/* shared memory */
+/* Tells other databases' pushers which keys are written here, and warns where
+ * they write the same. */
+extern void fe_overlap_publish(FePusher *p);
+
 /* fill.c */
 extern void fe_scan_start(FePushView *view);
 /* Works on keys that were found, or asks for more; true = more work at once. */
@@ -255,6 +302,8 @@ extern void fe_scan_reply(FePushView *view, redisReply *reply);	/* takes the rep
 /* From the beginning again; reply_lost: no reply will come for the last SCAN. */
 extern void fe_scan_restart(FePushView *view, bool reply_lost);
 extern void fe_scan_end(FePushView *view);
+/* Everything is to be pushed again, of every view. */
+extern void fe_fill_all(FePusher *p);
 
 /* tickets.c */
 extern void fe_ticket_step(FePusher *p);

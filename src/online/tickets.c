@@ -56,6 +56,8 @@ void
 fe_online_init(void)
 {
 	fe_shmem_register(&online_room);
+	fe_overlap_init();
+	fe_secret_init();
 }
 
 static FeTickets *

@@ -3,14 +3,17 @@
  *		The feature views that go to Redis, as the pusher keeps them.
  *		Runs in the pusher, catalogue access in a transaction of its own.
  *
- * A view that is dropped or redefined is *retired*: what is needed to find and
- * remove its keys is kept until that is done.  (If Redis is away at that time
- * and the pusher ends, the keys stay until their ttl.)  Views whose templates
- * have the same structure write to the same keys; each knows about the others.
+ * A view that is dropped or redefined is *retired*: kept until nothing of it is
+ * on its way any more.  Its keys are removed by way of its footprint
+ * (footprints.c), or, when the extension itself was dropped and nothing is
+ * recorded any more, by the retired view itself, as long as this process lives.
+ * Views whose templates have the same structure write to the same keys; each
+ * knows about the others.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "definition/footprint.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "online/pusher.h"
@@ -29,8 +32,8 @@
 
 /* ---- one view ------------------------------------------------------------- */
 
-static char *
-to_utf8(const char *text)
+char *
+fe_push_utf8(const char *text)
 {
 	if (GetDatabaseEncoding() == PG_UTF8)
 		return pstrdup(text);
@@ -53,7 +56,7 @@ set_keys(FePushView *view)
 	FePlan	   *plan = view->plan;
 
 	view->tmpl = fe_template_of_plan(plan);
-	view->pattern = to_utf8(fe_template_match_pattern(view->tmpl, NULL));
+	view->pattern = fe_push_utf8(fe_template_match_pattern(view->tmpl, NULL));
 	view->keyout = palloc0(plan->nkeys * sizeof(FmgrInfo));
 	view->keyin = palloc0(plan->nkeys * sizeof(FmgrInfo));
 	view->keyioparam = palloc0(plan->nkeys * sizeof(Oid));
@@ -82,18 +85,22 @@ set_columns(FePushView *view)
 			continue;
 		col = &view->columns[view->ncolumns++];
 		col->column = i;
-		col->name = to_utf8(column->name);
+		col->name = fe_push_utf8(column->name);
 		col->namelen = strlen(col->name);
 		set_output(&col->out, column->type, view->cxt);
 		view->uses_time |= column->uses_time;
 	}
 }
 
-/* In a transaction.  NULL: the view does not go to Redis, or is gone. */
+/*
+ * In a subtransaction, which an error frees it with.  NULL: the view does not go
+ * to Redis, not yet (it is a replacement under construction), or is gone.
+ */
 static FePushView *
-make_view(FePusher *p, int32 viewid)
+make_view(FePusher *p, int32 viewid, List *footprints)
 {
-	MemoryContext cxt = AllocSetContextCreate(p->cxt, "feature_engine push view",
+	MemoryContext cxt = AllocSetContextCreate(CurTransactionContext,
+											  "feature_engine push view",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	FePushView *view = palloc0(sizeof(FePushView));
@@ -101,20 +108,24 @@ make_view(FePusher *p, int32 viewid)
 	view->cxt = cxt;
 	view->viewid = viewid;
 	view->plan = fe_plan_load(viewid, cxt);
-	if (view->plan == NULL || !view->plan->options.online_enabled)
+	if (view->plan == NULL || !view->plan->options.online_enabled ||
+		view->plan->replaces != 0)
 	{
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
+	view->name = view->plan->name;
 	view->ttl = (view->plan->options.ttl + 999) / 1000;
 	set_keys(view);
 	set_columns(view);
 	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having);
-	view->own_lsn = to_utf8(psprintf("_lsn:%s", view->plan->name));
+	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", view->plan->name));
 	view->schedule = fe_schedule_create(cxt);
 	view->wants_fill = true;
 	MemoryContextSwitchTo(old);
+	fe_push_record_footprint(view, footprints);
+	MemoryContextSetParent(cxt, p->cxt);
 	return view;
 }
 
@@ -129,28 +140,16 @@ fe_push_free_view(FePushView *view)
 
 /* Nothing is pushed for it any more; its keys are removed, if clean. */
 static void
-retire_view(FePusher *p, FePushView *view, bool clean)
+retire_view(FePushView *view, bool clean)
 {
 	fe_push_drop_programs(view);
 	fe_scan_end(view);
 	view->retired = true;
 	view->live = false;
 	view->shared = NULL;
+	view->footprint = 0;
 	if (clean)
 		fe_scan_start(view);
-}
-
-/* Same keys and the same fields: what is in Redis is just overwritten. */
-static bool
-same_layout(const FePushView *a, const FePushView *b)
-{
-	if (!fe_template_same_structure(a->tmpl, b->tmpl) || a->ncolumns != b->ncolumns ||
-		strcmp(a->own_lsn, b->own_lsn) != 0)
-		return false;
-	for (int i = 0; i < a->ncolumns; i++)
-		if (strcmp(a->columns[i].name, b->columns[i].name) != 0)
-			return false;
-	return true;
 }
 
 /* ---- all views ------------------------------------------------------------ */
@@ -235,7 +234,7 @@ is_current(const FePushView *view)
  * subtransaction: a plan that cannot be loaded stops no other.
  */
 static bool
-load_view(FePusher *p, int32 viewid, FePushView *old, FePushView **result)
+load_view(FePusher *p, int32 viewid, FePushView *old, List *footprints, FePushView **result)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -246,7 +245,8 @@ load_view(FePusher *p, int32 viewid, FePushView *old, FePushView **result)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		*result = old != NULL && is_current(old) ? old : make_view(p, viewid);
+		*result = old != NULL && is_current(old) ? old :
+			make_view(p, viewid, footprints);
 		ReleaseCurrentSubTransaction();
 		ok = true;
 	}
@@ -274,10 +274,7 @@ replace_view(FePusher *p, FePushView *old, FePushView *view)
 {
 	if (old != NULL)
 	{
-		/* a view that went away, or came, changes what its sharers must do */
-		retire_view(p, old, view == NULL || !same_layout(old, view));
-		if (view != NULL)
-			view->renew_all = old->ttl != view->ttl;
+		retire_view(old, false);
 	}
 	if (view != NULL)
 		dlist_push_tail(&p->views, &view->node);
@@ -288,26 +285,32 @@ load_in_transaction(FePusher *p)
 {
 	bool		installed;
 	List	   *ids = fe_plan_list(&installed);
+	List	   *footprints = fe_footprint_read();
 	ListCell   *lc;
 	dlist_mutable_iter it;
+
+	fe_inject_wait("pusher_load");
 
 	dlist_foreach_modify(it, &p->views)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
 		if (!view->retired && !list_member_int(ids, view->viewid))
-			replace_view(p, view, NULL);
+			retire_view(view, !installed);
 	}
 	foreach(lc, ids)
 	{
 		FePushView *old = find_view(p, lfirst_int(lc));
 		FePushView *view;
 
-		if (!load_view(p, lfirst_int(lc), old, &view))
+		if (!load_view(p, lfirst_int(lc), old, footprints, &view))
 			p->views_pending = true;
 		else if (view != old)
 			replace_view(p, old, view);
 	}
+	/* what could not be loaded may well own some of the rest */
+	if (!p->views_pending)
+		fe_push_retire_footprints(p, footprints);
 	dlist_foreach_modify(it, &p->views)
 		find_sharers(p, dlist_container(FePushView, node, it.cur));
 
@@ -338,6 +341,7 @@ fe_push_load_views(FePusher *p)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	load_in_transaction(p);
+	fe_overlap_publish(p);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	p->catalog_loads = loads;

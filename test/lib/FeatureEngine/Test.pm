@@ -25,7 +25,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(feature_node);
-our @EXPORT_OK = qw(orders_view is_exact set_server wait_in_log);
+our @EXPORT_OK = qw(orders_view is_exact set_server wait_in_log eventually);
 
 # A running server with the settings of test/postgresql.conf, then those of
 # conf. Options: redis (an object of the class below), conf (text).
@@ -112,6 +112,17 @@ sub wait_in_log
 	return ok($found, $what);
 }
 
+# One test: code returns true, within a minute.
+sub eventually
+{
+	my ($what, $code) = @_;
+	my $end = time + 60;
+	my $ok;
+	select(undef, undef, undef, 0.02) until ($ok = $code->()) || time > $end;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($ok, $what);
+}
+
 # The setting that allows our output plugin, where the server has it.
 sub allow_plugin
 {
@@ -140,7 +151,8 @@ sub start
 sub socket_path { return $_[0]->{dir} . '/redis.sock' }
 sub url { return 'unix://' . $_[0]->socket_path }
 
-# After stop(); the new server is empty.
+# After stop(); the new server holds what SAVE has written since the first start, else
+# nothing.
 sub start_again
 {
 	my ($self) = @_;
@@ -168,11 +180,22 @@ sub cli
 	return $out;
 }
 
+# Keys of features, without the engine's own (feature_engine:...), and their number.
+use constant COUNT =>
+  "local n = 0; for _, k in ipairs(redis.call('KEYS', '*')) do "
+  . "if string.sub(k, 1, 15) ~= 'feature_engine:' then n = n + 1 end end; return n";
+
+sub keys { my ($self) = @_; return grep { !/^feature_engine:/ } sort split /\n/, $self->cli('KEYS', '*') }
+sub count { my ($self) = @_; return $self->cli('EVAL', COUNT, 0) }
+
 # All fields of a hash.
 sub hash { my ($self, $key) = @_; return { split /\n/, $self->cli('HGETALL', $key) } }
 
 # Signal is TERM, KILL, STOP or CONT.
 sub signal { my ($self, $signal) = @_; return $self->{process}->signal($signal) }
+
+# Its data is saved first; no client sees the difference to a server that died.
+sub save_and_stop { my ($self) = @_; $self->cli('SAVE'); return $self->stop }
 
 sub stop
 {
