@@ -1,4 +1,10 @@
-/* links: src/state/image.c src/state/chunk.c src/state/save.c src/state/load.c src/state/apply.c src/state/sweep.c src/state/dirty.c src/state/table.c src/state/key.c src/state/layout.c src/state/entity.c src/state/pane.c src/aggregate/count.c src/aggregate/multiset.c src/aggregate/value.c src/aggregate/value_image.c src/aggregate/decimal.c src/aggregate/exact.c src/window/window.c src/memory/heap.c src/memory/pages.c src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
+/* links: src/state/image.c src/state/chunk.c src/state/save.c src/state/load.c */
+/* links: src/state/apply.c src/state/sweep.c src/state/dirty.c src/state/table.c */
+/* links: src/state/key.c src/state/layout.c src/state/entity.c src/state/pane.c */
+/* links: src/aggregate/count.c src/aggregate/multiset.c src/aggregate/value.c */
+/* links: src/aggregate/value_image.c src/aggregate/decimal.c src/aggregate/exact.c */
+/* links: src/window/window.c src/memory/heap.c src/memory/pages.c src/memory/seq.c */
+/* links: src/memory/seq_tree.c src/memory/seq_load.c */
 /* flags: -Wno-missing-field-initializers -DFE_MAX_TOMBSTONES=30 */
 /*
  * test_checkpoint.c

@@ -1,4 +1,10 @@
-/* links: src/state/image.c src/state/chunk.c src/state/key.c src/state/layout.c src/state/entity.c src/state/pane.c src/aggregate/count.c src/aggregate/moments_int.c src/aggregate/moments_numeric.c src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
+/* links: src/state/image.c src/state/chunk.c src/state/key.c src/state/layout.c */
+/* links: src/state/entity.c src/state/pane.c src/aggregate/count.c */
+/* links: src/aggregate/moments_int.c src/aggregate/moments_numeric.c */
+/* links: src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c */
+/* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
+/* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
+/* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
 /* flags: -Wno-missing-field-initializers */
 /*
  * test_image.c
@@ -108,14 +114,16 @@ volatile sig_atomic_t InterruptPending = false;
 #define NOT_CALLED(declaration) declaration { abort(); }
 
 NOT_CALLED(void ProcessInterrupts(void))
-NOT_CALLED(MemoryContext AllocSetContextCreateInternal(MemoryContext parent, const char *name, Size a, Size b, Size c))
+NOT_CALLED(MemoryContext AllocSetContextCreateInternal(MemoryContext parent, const char *name,
+														Size a, Size b, Size c))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
 NOT_CALLED(Datum datumCopy(Datum value, bool byval, int len))
 NOT_CALLED(Datum DirectFunctionCall2Coll(PGFunction fn, Oid collation, Datum a, Datum b))
 NOT_CALLED(void fe_big_add_int128(FeBig *big, int128 v, int scale))
-NOT_CALLED(Datum fe_numeric_variance(int final, int64 n, const FeBig *sum, const FeBig *squares, int scale))
+NOT_CALLED(Datum fe_numeric_variance(int final, int64 n, const FeBig *sum, const FeBig *squares,
+									 int scale))
 NOT_CALLED(void float_overflow_error(void))
 NOT_CALLED(void fmgr_info(Oid fn, FmgrInfo *info))
 NOT_CALLED(char *format_type_be(Oid type))
