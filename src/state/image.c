@@ -169,7 +169,7 @@ read_pane_start(const FeGrid *grid, FePane *pane, const int64 *after, FeImageIn 
 	else if (__builtin_mul_overflow(fe_image_get(in), step_of(grid, level), &distance) ||
 			 __builtin_add_overflow(start_after(grid, level, *after), distance, &pane->start))
 		fe_image_fail(in, "the time of a pane is out of range");
-	if (pane->start == PG_INT64_MIN || fe_pane_end(grid, pane) == PG_INT64_MAX)
+	if (fe_pane_end(grid, pane) <= pane->start)
 		fe_image_fail(in, "the time of a pane is out of range");
 }
 

@@ -36,7 +36,9 @@
 #define FE_BUCKET_SLOTS		7
 #define FE_FIRST_DIR		16	/* segments in the first directory block */
 #define FE_DIRS				18
+#ifndef FE_MAX_TOMBSTONES		/* a unit test has less patience */
 #define FE_MAX_TOMBSTONES	100000
+#endif
 
 /* ---- shared structures -------------------------------------------------- */
 
@@ -56,7 +58,8 @@ typedef struct FeTable
 	/* checkpoints; see save.c.  Changed by the writer, stored_lsn by the saver */
 	pg_atomic_uint32 cycle;		/* counts cycles begun, 0 = none */
 	pg_atomic_uint32 cycle_serial;	/* entity_serial when the last one began */
-	pg_atomic_uint32 cycle_broken;	/* tombstones were dropped: begin a full one */
+	pg_atomic_uint32 cycle_broken;	/* tombstones were dropped since it began */
+	pg_atomic_uint32 full_wanted;	/* 1 until a full one is stored */
 	uint32		graves;			/* tombstones here for the checkpoint's sake only */
 	pg_atomic_uint64 cycle_lsn; /* where replay starts once it is stored */
 	pg_atomic_uint64 cycle_since;	/* what it writes: later changes only */

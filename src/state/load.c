@@ -214,6 +214,7 @@ fe_state_load_end(FeStateWriter *w, XLogRecPtr start)
 	pg_atomic_write_u64(&table->cycle_lsn, start);
 	pg_atomic_write_u64(&table->stored_lsn, start);
 	pg_atomic_write_u32(&table->cycle_broken, 0);
+	pg_atomic_write_u32(&table->full_wanted, 0);
 	if (pg_atomic_read_u32(&table->cycle) == 0)
 		pg_atomic_write_u32(&table->cycle, 1);
 }

@@ -26,7 +26,7 @@
  *
  * Tombstones are bounded.  When there are too many the sweep drops them and the
  * cycle is broken: it cannot be completed unless every entity has been looked at
- * already, and the next one has to be full, replacing the whole store.
+ * already, and cycles are full, replacing the whole store, until one is stored.
  */
 #include "postgres.h"
 
@@ -67,8 +67,10 @@ fe_state_cycle_begin(FeStateWriter *w, XLogRecPtr lsn, bool full)
 {
 	FeTable    *table = w->table;
 
-	if (pg_atomic_read_u32(&table->cycle_broken) != 0 ||
-		pg_atomic_read_u64(&table->stored_lsn) == 0)
+	/* one is wanted until it is stored, however many are begun */
+	if (pg_atomic_read_u32(&table->cycle_broken) != 0)
+		pg_atomic_write_u32(&table->full_wanted, 1);
+	if (pg_atomic_read_u32(&table->full_wanted) != 0)
 		full = true;
 	pg_atomic_write_u32(&table->cycle_serial, table->entity_serial);
 	pg_atomic_write_u64(&table->cycle_lsn, lsn);
@@ -85,6 +87,7 @@ fe_state_cycle_forget(FeStateWriter *w)
 {
 	pg_atomic_write_u32(&w->table->cycle, 0);
 	pg_atomic_write_u64(&w->table->stored_lsn, 0);
+	pg_atomic_write_u32(&w->table->full_wanted, 1);
 }
 
 bool
@@ -243,7 +246,7 @@ fe_state_save(FeStateSaver *s, StringInfo chunk, Size size)
 
 	fe_chunk_begin(chunk, s->plan->ntracks);
 	s->nentities = 0;
-	while (!s->broken && (Size) chunk->len < size &&
+	while (!s->broken && (s->nentities == 0 || (Size) chunk->len < size) &&
 		   (s->npending > 0 || s->next_group < s->groups))
 	{
 		if (s->next_group % 1024 == 0)
@@ -294,7 +297,11 @@ fe_state_saver_stored(FeStateSaver *s)
 
 	LWLockAcquire(lock, LW_SHARED);
 	if (still_valid(s))
+	{
 		pg_atomic_write_u64(&s->table->stored_lsn, s->lsn);
+		if (s->since == 0)
+			pg_atomic_write_u32(&s->table->full_wanted, 0);
+	}
 	LWLockRelease(lock);
 }
 
