@@ -21,6 +21,7 @@
 
 #include "aggregate/value.h"
 #include "miscadmin.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

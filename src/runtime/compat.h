@@ -4,16 +4,41 @@
  *		that looks at PG_VERSION_NUM.
  *
  * Each entry gives one name of our own to what several versions spell
- * differently.  PostgreSQL 15 is the version built and tested now.
+ * differently.  The versions in use are those of "make test-matrix".
+ *
+ * The first part is for every program, unit tests included; the rest is for
+ * the server.
  */
 #ifndef FE_COMPAT_H
 #define FE_COMPAT_H
+
+/* Headers of variable-length values: part of postgres.h up to 15. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Stands before everything else in the declaration of a function that does not return. */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_noreturn	pg_noreturn
+#else
+#define fe_compat_noreturn	pg_attribute_noreturn()
+#endif
+
+#ifndef FE_FRONTEND
 
 #include "access/tupdesc.h"
 #include "catalog/pg_database.h"
 #include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
+
+/* ExplainState and the functions that print properties. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#else
+#include "commands/explain.h"
+#endif
 
 /* May this role do to the database what its owner may do? */
 #if PG_VERSION_NUM >= 160000
@@ -113,4 +138,63 @@ typedef FormData_pg_attribute FeCompatDeformAttr;
 	((void) ExecCheckRTPerms((query)->rtable, true))
 #endif
 
+/* A name as the user wrote it, split at its dots; ERROR where it is malformed. */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_qualified_name(text) stringToQualifiedNameList((text), NULL)
+#else
+#define fe_compat_qualified_name(text) stringToQualifiedNameList(text)
+#endif
+
+/* Number of this backend's transaction, assigned even to those that only read. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_my_lxid()	(MyProc->vxid.lxid)
+#else
+#define fe_compat_my_lxid()	(MyProc->lxid)
+#endif
+
+/* A message in the WAL that is decoded at once, not with its transaction; not flushed. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_log_message(prefix, data, len) \
+	LogLogicalMessage((prefix), (data), (len), false, false)
+#else
+#define fe_compat_log_message(prefix, data, len) \
+	LogLogicalMessage((prefix), (data), (len), false)
+#endif
+
+/* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_collate_is_c(collation) \
+	(pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define fe_compat_collate_is_c(collation) lc_collate_is_c(collation)
+#endif
+
+/* ---- planning (serve) ---- */
+
+/*
+ * A path that scans a foreign table: no order, no start-up cost, nothing to
+ * recheck.  17 added clauses (of joins only), 18 a count of disabled nodes.
+ */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, 0, (cost), NIL, (outer), NULL, NIL, \
+							(private_list))
+#elif PG_VERSION_NUM >= 170000
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, (cost), NIL, (outer), NULL, NIL, \
+							(private_list))
+#else
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, (cost), NIL, (outer), NULL, \
+							(private_list))
+#endif
+
+/* Expected number of elements of an array expression. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_estimate_array_length(root, array) estimate_array_length((root), (array))
+#else
+#define fe_compat_estimate_array_length(root, array) estimate_array_length(array)
+#endif
+
+#endif							/* FE_FRONTEND */
 #endif							/* FE_COMPAT_H */
