@@ -24,6 +24,20 @@
 #define fe_compat_noreturn	pg_attribute_noreturn()
 #endif
 
+/*
+ * Parameters of server functions for which unit tests have doubles: what 16
+ * dropped from ExceptionalCondition, and of what type appendBinaryStringInfo's
+ * data are.
+ */
+#if PG_VERSION_NUM >= 160000
+#define FE_COMPAT_ASSERTION_ARGS	const char *condition, const char *file, int line
+typedef const void FeCompatBinary;
+#else
+#define FE_COMPAT_ASSERTION_ARGS \
+	const char *condition, const char *error_type, const char *file, int line
+typedef const char FeCompatBinary;
+#endif
+
 #ifndef FE_FRONTEND
 
 #include "access/tupdesc.h"
@@ -31,6 +45,9 @@
 #include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
+#if PG_VERSION_NUM >= 180000
+#include "nodes/nodeFuncs.h"
+#endif
 
 /* ExplainState and the functions that print properties. */
 #if PG_VERSION_NUM >= 180000
@@ -159,6 +176,43 @@ typedef FormData_pg_attribute FeCompatDeformAttr;
 #else
 #define fe_compat_log_message(prefix, data, len) \
 	LogLogicalMessage((prefix), (data), (len), false)
+#endif
+
+/*
+ * From 18 on, the columns of an analysed query with GROUP BY refer to an item of
+ * the range table that holds the grouping expressions.  Puts the expressions
+ * themselves in their place, as they were up to 17; changes the query.  (The
+ * server's flatten_group_exprs loses their positions in the query's text.)
+ */
+#if PG_VERSION_NUM >= 180000
+static inline Node *
+fe_compat_inline_group_mutator(Node *node, void *arg)
+{
+	List	   *rtable = arg;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0)
+	{
+		RangeTblEntry *rte = list_nth(rtable, ((Var *) node)->varno - 1);
+
+		if (rte->rtekind == RTE_GROUP)
+			return copyObject(list_nth(rte->groupexprs, ((Var *) node)->varattno - 1));
+	}
+	return expression_tree_mutator(node, fe_compat_inline_group_mutator, arg);
+}
+
+static inline void
+fe_compat_inline_group_columns(Query *query)
+{
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *)
+		fe_compat_inline_group_mutator((Node *) query->targetList, query->rtable);
+	query->havingQual = fe_compat_inline_group_mutator(query->havingQual, query->rtable);
+}
+#else
+#define fe_compat_inline_group_columns(query)	((void) 0)
 #endif
 
 /* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
