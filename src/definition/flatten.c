@@ -272,6 +272,10 @@ source_column(FlatLevel *level, Var *var)
 			   _("Name the columns that are needed."));
 	if (var->varattno < 0)
 		refuse(level, var->location, _("system columns are"), NULL);
+	if (fe_compat_is_virtual_column(level->flat->source, var->varattno))
+		refuse(level, var->location, _("virtual generated columns are"),
+			   _("Their values are not in the write-ahead log. Write the column's expression "
+				 "instead, or make the column STORED."));
 	result = copyObject(var);
 	result->varno = 1;
 	result->varlevelsup = 0;

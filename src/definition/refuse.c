@@ -15,6 +15,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
+#include "runtime/compat.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -187,7 +188,8 @@ find_mutable(Node *node, void *arg)
 	if (node == NULL)
 		return false;
 	if (check_functions_in_node(node, is_mutable, arg) ||
-		IsA(node, SQLValueFunction) || IsA(node, NextValueExpr))
+		IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
+		fe_compat_is_mutable_json(node))
 	{
 		find->node = node;
 		return true;

@@ -215,6 +215,33 @@ fe_compat_inline_group_columns(Query *query)
 #define fe_compat_inline_group_columns(query)	((void) 0)
 #endif
 
+/*
+ * Is the column computed when it is read, so that rows and changes hold none of
+ * its values?  (The caller includes lsyscache.h.)
+ */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_is_virtual_column(relid, attno) \
+	(get_attgenerated((relid), (attno)) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define fe_compat_is_virtual_column(relid, attno)	false
+#endif
+
+/*
+ * Does SQL/JSON syntax hide a conversion that depends on the session, as that of
+ * a timestamptz in JSON_OBJECT() does?  No function shows in the node.  (The
+ * caller includes optimizer.h.)
+ */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_is_mutable_json(node) \
+	((IsA((node), JsonConstructorExpr) || IsA((node), JsonExpr)) && \
+	 contain_mutable_functions(node))
+#elif PG_VERSION_NUM >= 160000
+#define fe_compat_is_mutable_json(node) \
+	(IsA((node), JsonConstructorExpr) && contain_mutable_functions(node))
+#else
+#define fe_compat_is_mutable_json(node)	false
+#endif
+
 /* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
 #if PG_VERSION_NUM >= 180000
 #define fe_compat_collate_is_c(collation) \
