@@ -122,6 +122,26 @@ fe_compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
 #define fe_compat_slot_acquire(name) ReplicationSlotAcquire((name), true)
 #endif
 
+/*
+ * Of a transaction that has to be spilled, 18 looks whether it is known to be
+ * rolled back.  It then lets go of its changes, but marks its subtransactions as
+ * streamed, and announces their end to a plugin that does not stream: an ERROR
+ * where there is no callback for it.  There is nothing to do.
+ */
+#if PG_VERSION_NUM >= 180000
+struct LogicalDecodingContext;
+struct ReorderBufferTXN;
+
+static inline void
+fe_compat_stream_abort_cb(struct LogicalDecodingContext *ctx, struct ReorderBufferTXN *txn,
+						  XLogRecPtr abort_lsn)
+{
+}
+#define fe_compat_ignore_stream_abort(cb) ((cb)->stream_abort_cb = fe_compat_stream_abort_cb)
+#else
+#define fe_compat_ignore_stream_abort(cb)	((void) 0)
+#endif
+
 /* What deforming a tuple needs of an attribute: a struct of its own from 18. */
 #if PG_VERSION_NUM >= 180000
 typedef CompactAttribute FeCompatDeformAttr;

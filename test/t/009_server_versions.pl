@@ -3,11 +3,11 @@ use strict;
 use warnings;
 use File::Basename;
 use lib dirname(__FILE__) . '/../lib';
-use FeatureEngine::Test qw(feature_node);
+use FeatureEngine::Test qw(feature_node set_server);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = feature_node('main');
+my $node = feature_node('main', conf => 'logical_decoding_work_mem = 64kB');
 my $path = 'SET search_path = public, feature_engine;';
 
 sub sql { my ($query) = @_; return $node->safe_psql('postgres', "$path $query") }
@@ -39,6 +39,23 @@ sql('CREATE EXTENSION feature_engine;
 create('doubled', 'SELECT k, sum(doubled) AS s FROM t GROUP BY k');
 create('plain', 'SELECT k, sum(v) AS s FROM t GROUP BY k');
 exact('doubled', "0|60\n1|50", 'a stored generated column');
+
+# 18 looks whether a transaction that it has to spill was rolled back meanwhile: as the worker is
+# held, it was. It is dropped, with its subtransactions, and is no error.
+set_server($node, 'feature_engine.inject_wait', 'ingest');
+foreach my $rows (100, 150, 200, 250, 300, 400, 3000)
+{
+	# somewhere among these the outer transaction is the largest when the buffer is full
+	sql("BEGIN; INSERT INTO t SELECT n, 0, n FROM generate_series(10000, 10000 + $rows) n;
+		SAVEPOINT a; INSERT INTO t SELECT n, 0, n FROM generate_series(20000, 19990 + $rows) n;
+		SAVEPOINT b; INSERT INTO t SELECT n, 0, n FROM generate_series(30000, 29980 + $rows) n; ROLLBACK");
+}
+sql('BEGIN; SAVEPOINT a; INSERT INTO t SELECT n, 0, n FROM generate_series(1001, 3000) n; ROLLBACK TO a;
+	UPDATE t SET v = v + 1 WHERE id = 1; COMMIT');
+set_server($node, 'feature_engine.inject_wait', undef);
+exact('doubled', "0|60\n1|52", 'large transactions that were rolled back, in whole or in part');
+sql('UPDATE t SET v = v - 1 WHERE id = 1');
+unlike(slurp_file($node->logfile), qr/feature_engine ingest +ERROR/, 'nor are they an error');
 
 # SQL/JSON constructors came with 16
 if ($version >= 16)
