@@ -55,14 +55,16 @@ endif
 
 SUITES ?=
 TESTS ?=
-export SUITES TESTS KEEP
+export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR
 
-.PHONY: help deps test demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-matrix demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
 	@echo 'make test-regress    one suite: test-lint, test-unit, test-regress, test-isolation,'
 	@echo '                     test-tap, test-pgtap, test-oracle; TESTS="a b" chooses tests'
+	@echo 'make test-matrix     the suites on PostgreSQL 15, 17 and 18, each in a Debian release of its own'
+	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
 	@echo 'make lint            gcc and clang with -Werror, format, shell scripts'
 	@echo 'make sandbox         private server with the current sources (FE_SANDBOX=name: several)'
 	@echo 'make deps            install missing Debian packages'
@@ -71,6 +73,8 @@ deps:
 	@scripts/deps
 test:
 	@scripts/test
+test-matrix:
+	@scripts/matrix
 test-%:
 	@SUITES="$*" scripts/test
 demo:

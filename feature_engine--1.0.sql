@@ -213,6 +213,11 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'fe_catalog_sql_drop';
 COMMENT ON FUNCTION catalog_sql_drop() IS 'drops what is left of a feature view whose relation or stored definition was dropped';
 CREATE EVENT TRIGGER feature_engine_sql_drop ON sql_drop EXECUTE FUNCTION catalog_sql_drop();
 
+CREATE FUNCTION source_rewritten() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'fe_source_rewritten';
+COMMENT ON FUNCTION source_rewritten() IS 'rebuilds feature views whose generated column ALTER TABLE computes anew';
+CREATE EVENT TRIGGER feature_engine_source_rewritten ON table_rewrite EXECUTE FUNCTION source_rewritten();
+
 CREATE FUNCTION rolling(ts timestamptz, width interval, hop interval DEFAULT NULL, before interval DEFAULT NULL) RETURNS boolean
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_rolling';
 CREATE FUNCTION rolling(ts timestamp, width interval, hop interval DEFAULT NULL, before interval DEFAULT NULL) RETURNS boolean

@@ -17,6 +17,9 @@
 # server binaries are copies in the home, any process that runs one is ours: this
 # is how the last clean-up finds processes, whoever started them.
 #
+# Which PostgreSQL: that of PG_CONFIG, version PGVERSION, the newest that is installed with what
+# building needs, or the release's own (fe_pg_major).
+#
 # A script may run inside another's home (FE_HOME is set): then nothing is built,
 # and at its end only what itself started is stopped.
 
@@ -25,8 +28,6 @@ set -euo pipefail
 
 FE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 FE_USER=${FE_USER:-nobody}
-FE_PG_MAJOR=${FE_PG_MAJOR:-15}
-FE_PG_CONFIG=${FE_PG_CONFIG:-/usr/lib/postgresql/$FE_PG_MAJOR/bin/pg_config}
 FE_HOME_OWNER=		# set where this process made FE_HOME, and so removes it
 FE_STARTED_PG=()	# data directories
 FE_STARTED_REDIS=() # pid files
@@ -96,6 +97,40 @@ fe_group_lives() {
 		awk -v group="$1" '$3 == group && $1 != "Z" { n++ } END { exit !n }'
 }
 
+# ---- which PostgreSQL ----
+
+# Versions that are installed with server and headers, in order.
+fe_installed_pg() {
+	local dir
+	for dir in /usr/lib/postgresql/*; do
+		[[ -x $dir/bin/postgres && -f $dir/lib/pgxs/src/makefiles/pgxs.mk ]] || continue
+		basename "$dir"
+	done | sort -n
+}
+
+# The version that the release calls "postgresql", as far as apt's lists know.
+fe_release_pg() {
+	LC_ALL=C apt-cache policy postgresql 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*\).*/\1/p'
+}
+
+# The major version to use; empty when apt's lists have to be fetched first.
+fe_pg_major() {
+	local major=${PGVERSION:-}
+	if [[ -z $major && -n ${PG_CONFIG:-} ]]; then
+		major=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+	fi
+	[[ -n $major ]] || major=$(fe_installed_pg | tail -n 1)
+	[[ -n $major ]] || major=$(fe_release_pg)
+	echo "$major"
+}
+
+# Sets FE_PG_CONFIG. A script inside a home has it from there.
+fe_find_pg() {
+	FE_PG_CONFIG=${FE_PG_CONFIG:-${PG_CONFIG:-/usr/lib/postgresql/$(fe_pg_major)/bin/pg_config}}
+	[[ -n $(type -P "$FE_PG_CONFIG") ]] || fe_fail "there is no $FE_PG_CONFIG"
+	export FE_PG_CONFIG
+}
+
 # ---- the home ----
 
 # The first directory that is short (sockets!), writable and lets programs run.
@@ -141,6 +176,7 @@ fe_environment() {
 		MAKEFLAGS MAKELEVEL MFLAGS; do
 		unset "$name"
 	done
+	fe_find_pg
 	FE_BIN=$FE_PREFIX$("$FE_PG_CONFIG" --bindir)
 	FE_PGXS_TEST=$("$FE_PG_CONFIG" --pkglibdir)/pgxs/src/test
 	FE_REDIS_SERVER=$FE_PREFIX/usr/bin/redis-server

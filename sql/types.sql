@@ -133,7 +133,8 @@ BEGIN
         END;
     END LOOP;
 END $$;
-SELECT col, refusal FROM made WHERE refusal IS NOT NULL ORDER BY col COLLATE "C";
+-- (18 has min and max of bytea, and of records, which no relation can hold)
+SELECT col, refusal FROM made WHERE refusal IS NOT NULL AND col NOT IN ('bin', 'rec') ORDER BY col COLLATE "C";
 
 INSERT INTO t VALUES
 (3, -32768, -2147483648, -9223372036854775808, '-0', '-0', 0, 0, 0, '', '', '', 'ångström', 'strasse', '', false, 'sad',
@@ -157,7 +158,7 @@ BEGIN
                    'value_' || col, definition_of(col)) INTO differ;
     RETURN differ;
 END $$;
-SELECT count(*) AS views, sum(check_value(col)) AS differ FROM made WHERE refusal IS NULL;
+SELECT count(*) FILTER (WHERE col <> 'bin') AS views, sum(check_value(col)) AS differ FROM made WHERE refusal IS NULL;
 SELECT g, lo, hi, f, l, n, d, hi7, l7 FROM value_sv ORDER BY g;
 SELECT g, lo, hi, f, l, n, d, hi7, l7 FROM value_tstz ORDER BY g;
 SELECT g, lo, hi, f, l, n, d, hi7, l7 FROM value_f8 ORDER BY g;
@@ -165,7 +166,7 @@ SELECT g, lo, hi, f, l, n, d, hi7, l7 FROM value_f8 ORDER BY g;
 DELETE FROM v WHERE id = 4;
 UPDATE v SET at = at + interval '10 days', txt = 'zz', tstz = '2030-01-01+00' WHERE id = 3;
 SELECT sync() > '0/0' AS synced;
-SELECT count(*) AS views, sum(check_value(col)) AS differ FROM made WHERE refusal IS NULL;
+SELECT count(*) FILTER (WHERE col <> 'bin') AS views, sum(check_value(col)) AS differ FROM made WHERE refusal IS NULL;
 SELECT g, lo, hi, f, l, n, d, hi7, l7 FROM value_tstz ORDER BY g;
 
 SELECT count(drop_feature_view(name)) = (SELECT count(*) FROM made WHERE refusal IS NULL) AS dropped FROM feature_views;

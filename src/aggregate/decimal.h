@@ -19,6 +19,7 @@
 #define FE_DECIMAL_H
 
 #include "aggregate/exact.h"
+#include "runtime/compat.h"
 #include "utils/numeric.h"
 
 #define FE_DECIMAL_MAX_POW	38	/* 10^38 < 2^127 */

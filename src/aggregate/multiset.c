@@ -22,6 +22,7 @@
 #include "aggregate/value.h"
 #include "aggregate/value_image.h"
 #include "miscadmin.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -12,6 +12,7 @@
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "port/pg_bswap.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -48,7 +49,7 @@ order_of(const FeAccSpec *spec, Oid cmp, bool shown)
 {
 	if (cmp == F_BTTEXTCMP && OidIsValid(spec->collation))
 	{
-		if (lc_collate_is_c(spec->collation) ||
+		if (fe_compat_collate_is_c(spec->collation) ||
 			(!shown && get_collation_isdeterministic(spec->collation)))
 			return FE_ORDER_BYTES;
 		return FE_ORDER_GENERIC;

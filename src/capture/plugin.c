@@ -100,6 +100,7 @@ startup_cb(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_in
 	ctx->output_plugin_private = plugin;
 	options->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
 	options->receive_rewrites = false;
+	ctx->streaming = false;		/* whole transactions only, whatever callbacks there are */
 }
 
 /* ---- output ------------------------------------------------------------- */
@@ -329,4 +330,5 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->truncate_cb = truncate_cb;
 	cb->commit_cb = commit_cb;
 	cb->filter_by_origin_cb = filter_by_origin_cb;
+	fe_compat_ignore_stream_abort(cb);
 }

@@ -30,6 +30,7 @@
 
 #include "access/tupmacs.h"
 #include "capture/record.h"
+#include "runtime/compat.h"
 #include "utils/memutils.h"
 
 typedef struct RecordHeader

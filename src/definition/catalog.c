@@ -25,6 +25,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "runtime/compat.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -231,7 +232,7 @@ fe_catalog_by_written_name(const char *name)
 
 	if (row)
 		return row;
-	names = stringToQualifiedNameList(name);
+	names = fe_compat_qualified_name(name);
 	row = fe_catalog_by_name(strVal(llast(names)));
 	if (row == NULL || list_length(names) == 1)
 		return row;

@@ -172,7 +172,7 @@ require_server(void)
 static RangeVar *
 parse_name(const char *name)
 {
-	RangeVar   *rv = makeRangeVarFromNameList(stringToQualifiedNameList(name));
+	RangeVar   *rv = makeRangeVarFromNameList(fe_compat_qualified_name(name));
 
 	if (rv->catalogname)
 		ereport(ERROR,

@@ -17,6 +17,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -33,7 +34,7 @@ typedef struct FlatLevel
 	int			source;			/* range table index of the source table, 0 = none */
 } FlatLevel;
 
-static Node *flatten_expr(Node *node, FlatLevel *level);
+static Node *flatten_expr(Node *node, void *arg);
 
 static FlatLevel *
 make_level(FlatLevel *parent, FeAnalysis *a, FeFlat *flat, Query *query)
@@ -42,6 +43,7 @@ make_level(FlatLevel *parent, FeAnalysis *a, FeFlat *flat, Query *query)
 
 	level->a = a;
 	level->flat = flat;
+	fe_compat_inline_group_columns(query);
 	level->query = query;
 	level->parent = parent;
 	level->below = palloc0(sizeof(FlatLevel *) * Max(list_length(query->rtable), 1));
@@ -270,6 +272,10 @@ source_column(FlatLevel *level, Var *var)
 			   _("Name the columns that are needed."));
 	if (var->varattno < 0)
 		refuse(level, var->location, _("system columns are"), NULL);
+	if (fe_compat_is_virtual_column(level->flat->source, var->varattno))
+		refuse(level, var->location, _("virtual generated columns are"),
+			   _("Their values are not in the write-ahead log. Write the column's expression "
+				 "instead, or make the column STORED."));
 	result = copyObject(var);
 	result->varno = 1;
 	result->varlevelsup = 0;
@@ -304,8 +310,10 @@ flatten_var(Var *var, FlatLevel *level)
 }
 
 static Node *
-flatten_expr(Node *node, FlatLevel *level)
+flatten_expr(Node *node, void *arg)
 {
+	FlatLevel  *level = arg;
+
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, Var))

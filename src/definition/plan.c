@@ -21,6 +21,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteSupport.h"
+#include "runtime/compat.h"
 #include "storage/proc.h"
 #include "storage/sinval.h"
 #include "utils/builtins.h"
@@ -358,7 +359,7 @@ free_retired(void)
 	{
 		RetiredPlan *r = lfirst(lc);
 
-		if (r->lxid == MyProc->lxid)
+		if (r->lxid == fe_compat_my_lxid())
 			continue;
 		MemoryContextDelete(r->plan->cxt);
 		pfree(r);
@@ -389,7 +390,7 @@ refresh_cache(void)
 			RetiredPlan *r = palloc(sizeof(RetiredPlan));
 
 			r->plan = entry->plan;
-			r->lxid = MyProc->lxid;
+			r->lxid = fe_compat_my_lxid();
 			retired = lappend(retired, r);
 		}
 		MemoryContextSwitchTo(old);

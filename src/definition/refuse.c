@@ -189,7 +189,8 @@ find_mutable(Node *node, void *arg)
 	if (node == NULL)
 		return false;
 	if (check_functions_in_node(node, is_mutable, arg) ||
-		IsA(node, SQLValueFunction) || IsA(node, NextValueExpr))
+		IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
+		fe_compat_is_mutable_json(node))
 	{
 		find->node = node;
 		return true;

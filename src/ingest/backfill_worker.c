@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "replication/message.h"
+#include "runtime/compat.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -104,7 +105,7 @@ publish_snapshot(FeHelper *h)
 	shared->xmax = snapshot->xmax;
 	shared->nxip = snapshot->xcnt;
 	memcpy(shared->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
-	h->lsn = LogLogicalMessage(FE_EXTENSION_NAME, "", 0, false);
+	h->lsn = fe_compat_log_message(FE_EXTENSION_NAME, "", 0);
 	XLogFlush(h->lsn);
 	shared->snapshot_lsn = h->lsn;
 	set_phase(h, FE_BACKFILL_SNAPSHOT);

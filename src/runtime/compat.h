@@ -4,16 +4,58 @@
  *		that looks at PG_VERSION_NUM.
  *
  * Each entry gives one name of our own to what several versions spell
- * differently.  PostgreSQL 15 is the version built and tested now.
+ * differently.  The versions in use are those of "make test-matrix".
+ *
+ * The first part is for every program, unit tests included; the rest is for
+ * the server.
  */
 #ifndef FE_COMPAT_H
 #define FE_COMPAT_H
+
+/* Headers of variable-length values: part of postgres.h up to 15. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Stands before everything else in the declaration of a function that does not return. */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_noreturn	pg_noreturn
+#else
+#define fe_compat_noreturn	pg_attribute_noreturn()
+#endif
+
+/*
+ * Parameters of server functions for which unit tests have doubles: what 16
+ * dropped from ExceptionalCondition, and of what type appendBinaryStringInfo's
+ * data are.
+ */
+#if PG_VERSION_NUM >= 160000
+#define FE_COMPAT_ASSERTION_ARGS	const char *condition, const char *file, int line
+typedef const void FeCompatBinary;
+#else
+#define FE_COMPAT_ASSERTION_ARGS \
+	const char *condition, const char *error_type, const char *file, int line
+typedef const char FeCompatBinary;
+#endif
+
+#ifndef FE_FRONTEND
 
 #include "access/tupdesc.h"
 #include "catalog/pg_database.h"
 #include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
+#if PG_VERSION_NUM >= 180000
+#include "nodes/nodeFuncs.h"
+#endif
+
+/* ExplainState and the functions that print properties. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#else
+#include "commands/explain.h"
+#endif
 
 /* May this role do to the database what its owner may do? */
 #if PG_VERSION_NUM >= 160000
@@ -80,6 +122,26 @@ fe_compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
 #define fe_compat_slot_acquire(name) ReplicationSlotAcquire((name), true)
 #endif
 
+/*
+ * Of a transaction that has to be spilled, 18 looks whether it is known to be
+ * rolled back.  It then lets go of its changes, but marks its subtransactions as
+ * streamed, and announces their end to a plugin that does not stream: an ERROR
+ * where there is no callback for it.  There is nothing to do.
+ */
+#if PG_VERSION_NUM >= 180000
+struct LogicalDecodingContext;
+struct ReorderBufferTXN;
+
+static inline void
+fe_compat_stream_abort_cb(struct LogicalDecodingContext *ctx, struct ReorderBufferTXN *txn,
+						  XLogRecPtr abort_lsn)
+{
+}
+#define fe_compat_ignore_stream_abort(cb) ((cb)->stream_abort_cb = fe_compat_stream_abort_cb)
+#else
+#define fe_compat_ignore_stream_abort(cb)	((void) 0)
+#endif
+
 /* What deforming a tuple needs of an attribute: a struct of its own from 18. */
 #if PG_VERSION_NUM >= 180000
 typedef CompactAttribute FeCompatDeformAttr;
@@ -122,4 +184,127 @@ typedef FormData_pg_attribute FeCompatDeformAttr;
 	((void) ExecCheckRTPerms((query)->rtable, true))
 #endif
 
+/* A name as the user wrote it, split at its dots; ERROR where it is malformed. */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_qualified_name(text) stringToQualifiedNameList((text), NULL)
+#else
+#define fe_compat_qualified_name(text) stringToQualifiedNameList(text)
+#endif
+
+/* Number of this backend's transaction, assigned even to those that only read. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_my_lxid()	(MyProc->vxid.lxid)
+#else
+#define fe_compat_my_lxid()	(MyProc->lxid)
+#endif
+
+/* A message in the WAL that is decoded at once, not with its transaction; not flushed. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_log_message(prefix, data, len) \
+	LogLogicalMessage((prefix), (data), (len), false, false)
+#else
+#define fe_compat_log_message(prefix, data, len) \
+	LogLogicalMessage((prefix), (data), (len), false)
+#endif
+
+/*
+ * From 18 on, the columns of an analysed query with GROUP BY refer to an item of
+ * the range table that holds the grouping expressions.  Puts the expressions
+ * themselves in their place, as they were up to 17; changes the query.  (The
+ * server's flatten_group_exprs loses their positions in the query's text.)
+ */
+#if PG_VERSION_NUM >= 180000
+static inline Node *
+fe_compat_inline_group_mutator(Node *node, void *arg)
+{
+	List	   *rtable = arg;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0)
+	{
+		RangeTblEntry *rte = list_nth(rtable, ((Var *) node)->varno - 1);
+
+		if (rte->rtekind == RTE_GROUP)
+			return copyObject(list_nth(rte->groupexprs, ((Var *) node)->varattno - 1));
+	}
+	return expression_tree_mutator(node, fe_compat_inline_group_mutator, arg);
+}
+
+static inline void
+fe_compat_inline_group_columns(Query *query)
+{
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *)
+		fe_compat_inline_group_mutator((Node *) query->targetList, query->rtable);
+	query->havingQual = fe_compat_inline_group_mutator(query->havingQual, query->rtable);
+}
+#else
+#define fe_compat_inline_group_columns(query)	((void) 0)
+#endif
+
+/*
+ * Is the column computed when it is read, so that rows and changes hold none of
+ * its values?  (The caller includes lsyscache.h.)
+ */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_is_virtual_column(relid, attno) \
+	(get_attgenerated((relid), (attno)) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define fe_compat_is_virtual_column(relid, attno)	false
+#endif
+
+/*
+ * Does SQL/JSON syntax hide a conversion that depends on the session, as that of
+ * a timestamptz in JSON_OBJECT() does?  No function shows in the node.  (The
+ * caller includes optimizer.h.)
+ */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_is_mutable_json(node) \
+	((IsA((node), JsonConstructorExpr) || IsA((node), JsonExpr)) && \
+	 contain_mutable_functions(node))
+#elif PG_VERSION_NUM >= 160000
+#define fe_compat_is_mutable_json(node) \
+	(IsA((node), JsonConstructorExpr) && contain_mutable_functions(node))
+#else
+#define fe_compat_is_mutable_json(node)	false
+#endif
+
+/* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_collate_is_c(collation) \
+	(pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define fe_compat_collate_is_c(collation) lc_collate_is_c(collation)
+#endif
+
+/* ---- planning (serve) ---- */
+
+/*
+ * A path that scans a foreign table: no order, no start-up cost, nothing to
+ * recheck.  17 added clauses (of joins only), 18 a count of disabled nodes.
+ */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, 0, (cost), NIL, (outer), NULL, NIL, \
+							(private_list))
+#elif PG_VERSION_NUM >= 170000
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, (cost), NIL, (outer), NULL, NIL, \
+							(private_list))
+#else
+#define fe_compat_foreignscan_path(root, rel, rows, cost, outer, private_list) \
+	create_foreignscan_path((root), (rel), NULL, (rows), 0, (cost), NIL, (outer), NULL, \
+							(private_list))
+#endif
+
+/* Expected number of elements of an array expression. */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_estimate_array_length(root, array) estimate_array_length((root), (array))
+#else
+#define fe_compat_estimate_array_length(root, array) estimate_array_length(array)
+#endif
+
+#endif							/* FE_FRONTEND */
 #endif							/* FE_COMPAT_H */

@@ -13,8 +13,8 @@
 #define FE_FDW_H
 
 #include "catalog/pg_type.h"
-#include "commands/explain.h"
 #include "nodes/execnodes.h"
+#include "runtime/compat.h"
 
 #include "serve/serve.h"
 

@@ -16,7 +16,6 @@
 #include "access/stratnum.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "commands/explain.h"
 #include "foreign/fdwapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -28,6 +27,7 @@
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parse_coerce.h"
+#include "runtime/compat.h"
 #include "utils/lsyscache.h"
 #include "utils/selfuncs.h"
 
@@ -190,9 +190,9 @@ find_fixed_keys(RelOptInfo *baserel, FeRelInfo *info)
 
 /* Expected number of values of an array on the right. */
 static double
-array_length(Expr *value)
+array_length(PlannerInfo *root, Expr *value)
 {
-	return estimate_array_length((Node *) value);
+	return fe_compat_estimate_array_length(root, (Node *) value);
 }
 
 /*
@@ -215,7 +215,7 @@ add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, FeRelInfo *info,
 		rinfos = lappend(rinfos, keys[k].rinfo);
 		required = bms_union(required, keys[k].rinfo->clause_relids);
 		if (keys[k].is_array)
-			lookups = array_length(keys[k].value);
+			lookups = array_length(root, keys[k].value);
 	}
 	required = bms_del_member(bms_copy(required), baserel->relid);
 	required = bms_union(required, baserel->lateral_relids);
@@ -231,8 +231,8 @@ add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, FeRelInfo *info,
 	}
 	cost = lookups * (FE_LOOKUP_COST + cpu_tuple_cost * 2);
 	add_path(baserel, (Path *)
-			 create_foreignscan_path(root, baserel, NULL, clamp_row_est(rows), 0, cost,
-									 NIL, required, NULL, rinfos));
+			 fe_compat_foreignscan_path(root, baserel, clamp_row_est(rows), cost,
+										required, rinfos));
 }
 
 /* Called for each equivalence class: is this its member for our key column? */
@@ -313,8 +313,8 @@ get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	total += baserel->baserestrictcost.startup +
 		info->entities * baserel->baserestrictcost.per_tuple;
 	add_path(baserel, (Path *)
-			 create_foreignscan_path(root, baserel, NULL, baserel->rows, 0, total, NIL,
-									 baserel->lateral_relids, NULL, NIL));
+			 fe_compat_foreignscan_path(root, baserel, baserel->rows, total,
+										baserel->lateral_relids, NIL));
 	find_fixed_keys(baserel, info);
 	for (int k = 0; k < info->plan->nkeys; k++)
 		all &= info->fixed[k].rinfo != NULL;

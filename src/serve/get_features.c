@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_coerce.h"
+#include "runtime/compat.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -70,7 +71,7 @@ check_select(FePlan *plan)
 		aclcheck_error(result, OBJECT_FOREIGN_TABLE, plan->name);
 }
 
-static void pg_attribute_noreturn()
+fe_compat_noreturn static void
 raise_key_count(FePlan *plan, int given)
 {
 	StringInfoData names;

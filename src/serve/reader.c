@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "pgstat.h"
+#include "runtime/compat.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -21,7 +22,7 @@
 
 /* ---- may it be read? ------------------------------------------------------- */
 
-static void pg_attribute_noreturn()
+fe_compat_noreturn static void
 raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 {
 	char		error[FE_ERROR_LEN];

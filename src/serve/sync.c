@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/message.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/pg_lsn.h"
@@ -192,7 +193,7 @@ fe_serve_sync(long timeout_ms, bool redis, const char *view)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature_engine.sync() cannot be used on a standby")));
-	w.lsn = LogLogicalMessage(FE_EXTENSION_NAME, "sync", 4, false);
+	w.lsn = fe_compat_log_message(FE_EXTENSION_NAME, "sync", 4);
 	XLogFlush(w.lsn);
 	if (fe_plan_list(&installed) == NIL)
 		return w.lsn;

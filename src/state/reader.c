@@ -128,7 +128,7 @@ fe_state_reader_renew(FeStateReader *r)
 
 /* ---- binding to T ----------------------------------------------------------------- */
 
-static void raise_as_of(FeStateReader *r, FeTime T, const char *detail) pg_attribute_noreturn();
+fe_compat_noreturn static void raise_as_of(FeStateReader *r, FeTime T, const char *detail);
 
 static void
 raise_as_of(FeStateReader *r, FeTime T, const char *detail)

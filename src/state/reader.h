@@ -8,6 +8,7 @@
 #ifndef FE_STATE_READER_H
 #define FE_STATE_READER_H
 
+#include "runtime/compat.h"
 #include "state/internal.h"
 
 /* An accumulator to add where its range holds the pane. */
@@ -93,6 +94,6 @@ struct FeStateReader
 
 /* Computes the ranges at T; ERROR when lifetime values are not known for T. */
 extern void fe_reader_bind(FeStateReader *r, FeTime T);
-extern void fe_reader_raise(FeStateReader *r) pg_attribute_noreturn();
+fe_compat_noreturn extern void fe_reader_raise(FeStateReader *r);
 
 #endif							/* FE_STATE_READER_H */

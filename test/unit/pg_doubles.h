@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "lib/stringinfo.h"
+#include "runtime/compat.h"
 #include "utils/memutils.h"
 
 /* ---- errors --------------------------------------------------------------- */
@@ -112,10 +113,9 @@ errhint(const char *fmt,...)
 }
 
 void
-ExceptionalCondition(const char *conditionName, const char *errorType,
-					 const char *fileName, int lineNumber)
+ExceptionalCondition(FE_COMPAT_ASSERTION_ARGS)
 {
-	printf("Bail out! %s:%d: assertion failed: %s\n", fileName, lineNumber, conditionName);
+	printf("Bail out! %s:%d: assertion failed: %s\n", file, line, condition);
 	abort();
 }
 
@@ -187,7 +187,7 @@ enlargeStringInfo(StringInfo str, int needed)
 }
 
 void
-appendBinaryStringInfo(StringInfo str, const char *data, int datalen)
+appendBinaryStringInfo(StringInfo str, FeCompatBinary *data, int datalen)
 {
 	enlargeStringInfo(str, datalen);
 	memcpy(str->data + str->len, data, datalen);

@@ -266,7 +266,7 @@ test_heap_full(void)
 	ok(!fe_heap_has_room(heap, ~(Size) 0), "heap: no room for absurd sizes");
 
 	/* every second page is taken: much is free, but nothing long */
-	for (int i = 0; (ref = fe_heap_try_alloc(heap, 2 * PAGE)) != 0; i++)
+	while ((ref = fe_heap_try_alloc(heap, 2 * PAGE)) != 0)
 	{
 		fe_heap_free(heap, ref, 2 * PAGE);
 		fe_heap_alloc(heap, PAGE + 1);
