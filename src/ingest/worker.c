@@ -125,20 +125,6 @@ leave(FeIngest *ingest)
 	proc_exit(0);
 }
 
-/*
- * Half of a large transaction is in, and the views it is for change: nobody can
- * finish it.
- */
-static void
-abandon_middle(FeIngest *ingest)
-{
-	if (!fe_apply_in_middle(ingest->apply))
-		return;
-	ingest->pending = NULL;
-	fe_ingest_lose_state(ingest, "feature views changed while a large transaction waited for memory");
-	close_capture(ingest);
-}
-
 /* What is stored of views that are gone. */
 static void
 forget_stored(FeIngest *ingest)
@@ -163,7 +149,6 @@ load_catalog(FeIngest *ingest)
 
 	for (;;)
 	{
-		abandon_middle(ingest);
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		any = fe_ingest_load_views(ingest);

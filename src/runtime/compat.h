@@ -38,6 +38,14 @@ typedef const void FeCompatBinary;
 typedef const char FeCompatBinary;
 #endif
 
+/* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
+#if PG_VERSION_NUM >= 180000
+#define fe_compat_collate_is_c(collation) \
+	(pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define fe_compat_collate_is_c(collation) lc_collate_is_c(collation)
+#endif
+
 #ifndef FE_FRONTEND
 
 #include "access/tupdesc.h"
@@ -269,14 +277,6 @@ fe_compat_inline_group_columns(Query *query)
 	(IsA((node), JsonConstructorExpr) && contain_mutable_functions(node))
 #else
 #define fe_compat_is_mutable_json(node)	false
-#endif
-
-/* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */
-#if PG_VERSION_NUM >= 180000
-#define fe_compat_collate_is_c(collation) \
-	(pg_newlocale_from_collation(collation)->collate_is_c)
-#else
-#define fe_compat_collate_is_c(collation) lc_collate_is_c(collation)
 #endif
 
 /* ---- planning (serve) ---- */

@@ -58,6 +58,7 @@ typedef struct FeTable
 	/* checkpoints; see save.c.  Changed by the writer, stored_lsn by the saver */
 	pg_atomic_uint32 cycle;		/* counts cycles begun, 0 = none */
 	pg_atomic_uint32 cycle_serial;	/* entity_serial when the last one began */
+	uint32		pending_truncates;	/* epochs since the last one was ended */
 	pg_atomic_uint32 cycle_broken;	/* tombstones were dropped since it began */
 	pg_atomic_uint32 full_wanted;	/* 1 until a full one is stored */
 	uint32		graves;			/* tombstones here for the checkpoint's sake only */
@@ -434,7 +435,6 @@ struct FeStateWriter
 	int			max_touched;
 	FeKeyProbe	probe;
 
-	int			pending_truncates;
 	uint32		sweep_bucket;
 	uint32		sweep_rounds;
 };

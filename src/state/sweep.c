@@ -344,14 +344,14 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn, bool end_of_txn)
 		}
 	}
 	end(w, before);
-	w->pending_truncates = 0;
+	w->table->pending_truncates = 0;
 }
 
 void
 fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn)
 {
 	/* entities keep 8 bits of the epoch: let none come round to an old one */
-	if (++w->pending_truncates >= PG_UINT8_MAX)
+	if (++w->table->pending_truncates >= PG_UINT8_MAX)
 		clear_old_entities(w, lsn, false);
 	w->table->epoch++;
 }

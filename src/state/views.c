@@ -202,6 +202,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u32(&table->cycle_broken, 0);
 	pg_atomic_write_u32(&table->full_wanted, 1);
 	table->graves = 0;
+	table->pending_truncates = 0;
 	pg_atomic_write_u64(&table->cycle_lsn, 0);
 	pg_atomic_write_u64(&table->cycle_since, 0);
 	pg_atomic_write_u64(&table->stored_lsn, 0);
