@@ -57,6 +57,7 @@ close_capture(FeIngest *ingest)
 	if (ingest->capture)
 		fe_capture_close(ingest->capture);
 	ingest->capture = NULL;
+	ingest->pending = NULL;		/* it was the capture's */
 }
 
 static void
@@ -191,7 +192,6 @@ give_up_slot(FeIngest *ingest)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("the replication slot of feature views held back more WAL than feature_engine.max_wal_lag"),
 			 errdetail("The slot was dropped; the feature views of this database are rebuilt from their tables.")));
-	ingest->pending = NULL;
 	drop_slot(ingest);
 	pg_atomic_write_u32(&ingest->db->give_up_slot, 0);
 	fe_ingest_lose_state(ingest, "their replication slot was given up");
@@ -345,31 +345,40 @@ apply_pending(FeIngest *ingest)
 	return false;
 }
 
+/* The next batch of changes, if there is any and none is pending. */
+static void
+read_batch(FeIngest *ingest)
+{
+	if (ingest->pending != NULL)
+		return;
+	ingest->pending = fe_capture_read(ingest->capture, FE_BATCH_BYTES,
+									  &ingest->pending_position);
+	if (ingest->pending != NULL)
+		fe_apply_start(ingest->apply, ingest->pending, NULL);
+	else if (fe_capture_ended(ingest->capture))
+		close_capture(ingest);
+}
+
 /*
  * Reads and applies one batch.  True: there may be more.
+ *
+ * The catalogue is looked at in between: whoever waits for a position that the
+ * batch reaches has seen his own ALTER TABLE, so must we.
  */
 static bool
 read_and_apply(FeIngest *ingest)
 {
+	read_batch(ingest);
 	if (ingest->pending == NULL)
+		return ingest->capture == NULL;
+	notice_catalog_changes(ingest);
+	if (ingest->pending == NULL)
+		return true;
+	if (fe_batch_transactions(ingest->pending) == 0)
 	{
-		FeBatch    *batch = fe_capture_read(ingest->capture, FE_BATCH_BYTES,
-											&ingest->pending_position);
-
-		if (batch == NULL && fe_capture_ended(ingest->capture))
-		{
-			close_capture(ingest);
-			return true;
-		}
-		if (batch == NULL)
-			return false;
-		if (fe_batch_transactions(batch) == 0)
-		{
-			publish_position(ingest, ingest->pending_position);
-			return true;
-		}
-		ingest->pending = batch;
-		fe_apply_start(ingest->apply, batch, NULL);
+		ingest->pending = NULL;
+		publish_position(ingest, ingest->pending_position);
+		return true;
 	}
 	if (run_guarded(ingest, ingest->apply, apply_pending))
 		return true;
