@@ -264,7 +264,7 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 
 	begin(w, now);
 	publish_cutoffs(w);
-	if (pg_atomic_read_u64(&w->view->tombstones) > FE_MAX_TOMBSTONES)
+	if (pg_atomic_read_u64(&w->view->tombstones) - w->table->graves > FE_MAX_TOMBSTONES)
 		drop_tombstones(w);
 	check_graves(w);
 	while (budget > 0 && w->sweep_bucket < nbuckets)
