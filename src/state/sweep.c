@@ -15,7 +15,7 @@
 #define MERGE_ROOM			(64 * 1024)
 /* Panes that cost as much to look at as an entity does. */
 #define PANES_PER_ENTITY	8
-/* With assertions: one entity of so many is replaced by its image, each round. */
+/* With assertions: one entity of so many is written and built again, each round. */
 #define FE_EXERCISE_EVERY	4
 
 /* ---- empty entities -------------------------------------------------------------- */
