@@ -22,7 +22,8 @@
  * of float8).  NaN and infinities are counted there as well.
  *
  * Writers: the ingest worker under the entity's lock; readers under the same
- * lock, shared.
+ * lock, shared.  The file is a long one because all of it needs the structs
+ * below, which are nobody else's business.
  */
 #include "postgres.h"
 

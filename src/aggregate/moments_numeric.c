@@ -18,7 +18,8 @@
  *   inline + spilled, and nothing has to come back.
  *
  * Writers: the ingest worker under the entity's lock; readers under the same
- * lock, shared.
+ * lock, shared.  The file is a long one because all of it needs the structs
+ * below, which are nobody else's business.
  */
 #include "postgres.h"
 

@@ -16,7 +16,8 @@
  * may read without the lock, except for FeEntity.flags, which the pusher
  * changes too, under the lock held exclusively.  The dirty list (head, tail,
  * FeEntity.dirty_next) is guarded by FeTable.dirty_mutex, which may be taken
- * while a partition lock is held, never the other way round.  Slots are claimed
+ * while a partition lock is held, never the other way round.  What a checkpoint
+ * cycle is about is atomic, and set while no saver is at work.  Slots are claimed
  * and released under the slot lock.
  *
  * A slot that is released changes its incarnation first and then takes every

@@ -221,9 +221,10 @@ fe_state_load_end(FeStateWriter *w, XLogRecPtr start)
 
 #ifdef USE_ASSERT_CHECKING
 /*
- * Writes an entity, builds another one from the bytes, finds that it has the
- * same bytes, and gives the first one its content: whatever an image lacks is
- * then missing from the values, which other tests compare.
+ * Writes an entity, builds another one from the bytes, and finds that it has the
+ * same bytes.  Where feature_engine.inject_error is 'state_image' the first one
+ * gets its content: whatever an image lacks is then missing from the values,
+ * which other tests compare.  (Not always: it moves everything about in memory.)
  */
 void
 fe_entity_exercise_image(FeStateWriter *w, FeEntity *e)
@@ -255,10 +256,18 @@ fe_entity_exercise_image(FeStateWriter *w, FeEntity *e)
 			elog(PANIC, "image of an entity that was read is another one");
 		if (fe_heap_used(w->heap) - before > image.in.room)
 			elog(PANIC, "an entity takes more memory than its image says");
-		LWLockAcquire(lock, LW_EXCLUSIVE);
-		((FeEntity *) fe_heap_ptr(fresh))->epoch = e->epoch;
-		replace_content(w, e, fresh);
-		LWLockRelease(lock);
+		if (strcmp(fe_setting_inject_error, "state_image") == 0)
+		{
+			LWLockAcquire(lock, LW_EXCLUSIVE);
+			((FeEntity *) fe_heap_ptr(fresh))->epoch = e->epoch;
+			replace_content(w, e, fresh);
+			LWLockRelease(lock);
+		}
+		else
+		{
+			fe_entity_clear(w->heap, w->layout, fe_heap_ptr(fresh));
+			fe_entity_free(w->heap, w->layout, fresh);
+		}
 	}
 	close_key(&key);
 	fe_image_close(&image);

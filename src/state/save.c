@@ -102,21 +102,20 @@ fe_entity_must_stay(FeTable *table, const FeEntity *e)
 void
 fe_entity_set_tombstone(FeStateWriter *w, FeEntity *e, bool tombstone, bool grave)
 {
+	if (e->flags & FE_ENTITY_TOMBSTONE)
+		fe_count(&w->view->tombstones, -1);
 	if (e->flags & FE_ENTITY_GRAVE)
 		w->table->graves--;
-	else if (e->flags & FE_ENTITY_TOMBSTONE)
-		fe_count(&w->view->tombstones, -1);
 	e->flags &= ~(FE_ENTITY_TOMBSTONE | FE_ENTITY_GRAVE);
 	if (!tombstone)
 		return;
 	e->flags |= FE_ENTITY_TOMBSTONE;
+	fe_count(&w->view->tombstones, 1);
 	if (grave)
 	{
 		e->flags |= FE_ENTITY_GRAVE;
 		w->table->graves++;
 	}
-	else
-		fe_count(&w->view->tombstones, 1);
 }
 
 /* ---- the saver --------------------------------------------------------------------- */

@@ -54,7 +54,7 @@ typedef struct FeViewShared
 	pg_atomic_uint64 panes;
 	pg_atomic_uint64 bytes;		/* allocated for this view */
 	pg_atomic_uint64 dirty;		/* entities waiting for the pusher */
-	pg_atomic_uint64 tombstones;	/* empty, kept until their keys are gone */
+	pg_atomic_uint64 tombstones;	/* empty, kept until Redis and checkpoint know */
 	pg_atomic_uint64 null_keys; /* entities never pushed: a NULL key */
 
 	/* events before cutoff[track] are gone (monotonic, INT64_MIN at first) */

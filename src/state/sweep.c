@@ -15,7 +15,7 @@
 #define MERGE_ROOM			(64 * 1024)
 /* Panes that cost as much to look at as an entity does. */
 #define PANES_PER_ENTITY	8
-/* With assertions: one entity of so many is replaced by its image, each round. */
+/* With assertions: one entity of so many is written and built again, each round. */
 #define FE_EXERCISE_EVERY	4
 
 /* ---- empty entities -------------------------------------------------------------- */
@@ -271,7 +271,7 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 
 	begin(w, now);
 	publish_cutoffs(w);
-	if (pg_atomic_read_u64(&w->view->tombstones) > FE_MAX_TOMBSTONES)
+	if (pg_atomic_read_u64(&w->view->tombstones) - w->table->graves > FE_MAX_TOMBSTONES)
 		drop_tombstones(w);
 	check_graves(w);
 	while (budget > 0 && w->sweep_bucket < nbuckets)

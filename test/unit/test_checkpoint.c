@@ -62,6 +62,7 @@ below(uint32 n)
 
 const char	fe_state_anchor = 0;
 int			fe_setting_exact_horizon = 60;
+char	   *fe_setting_inject_error = "state_image";
 MemoryContext CurrentMemoryContext = NULL;
 volatile sig_atomic_t InterruptPending = false;
 static LWLock lock;

@@ -853,12 +853,45 @@ test_chunks(void)
 	fe_heap_reset(heap);
 }
 
-int
-main(void)
+static void
+set_up(void)
 {
 	heap = fe_heap_create_private((Size) 512 * 1024 * 1024);
 	make_specs();
 	make_plan();
+}
+
+#ifdef FE_FUZZER
+
+/*
+ * For libFuzzer: clang -fsanitize=fuzzer,address -DFE_FUZZER and otherwise as
+ * scripts/test compiles it.
+ */
+int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const char *why;
+	FeRef		ref;
+
+	if (heap == NULL)
+		set_up();
+	random_state = 1;
+	ref = build((const char *) data, size, &why);
+	if (ref != 0)
+		use(ref);
+	if (nfailed > 0 || fe_heap_used(heap) != 0)
+		abort();
+	return 0;
+}
+
+#else
+
+int
+main(void)
+{
+	set_up();
 	test_kinds();
 	test_entities();
 	test_far_times();
@@ -869,3 +902,5 @@ main(void)
 	printf("1..%d\n", ntests);
 	return nfailed != 0;
 }
+
+#endif
