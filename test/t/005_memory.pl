@@ -60,7 +60,7 @@ set_server($node, 'feature_engine.memory', '60MB');
 poll(q{SELECT worker = 'running' FROM status}, 'raised again');
 sql('DELETE FROM orders WHERE customer > 1000');
 is_exact($node, 'postgres', 'after mass deletion');
-set_server($node, 'feature_engine.memory', '4MB');
+set_server($node, 'feature_engine.memory', '8MB');
 sql('INSERT INTO orders (customer, total) SELECT n % 900, 1 FROM generate_series(1, 5000) n');
 is_exact($node, 'postgres', 'what was freed can be used again');
 
