@@ -17,8 +17,10 @@
 typedef struct FeStored
 {
 	XLogRecPtr	lsn;			/* replay starts here */
-	int64		full_cycle;		/* chunks from this cycle on count */
-	int64		entities;		/* images since then */
+	int64		full_cycle;		/* chunks from this cycle ... */
+	int64		cycle;			/* ... to this one count */
+	int64		chunks;			/* so many */
+	int64		entities;		/* images in them */
 	int64		full_bytes;		/* of the full cycle's chunks */
 	int64		more_bytes;		/* of those after it */
 } FeStored;

@@ -68,7 +68,7 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	*why = NULL;
 	SPI_connect();
 	fe_durable_execute("SELECT format, system_identifier, database, state_version, replay_lsn,"
-					   " full_cycle, entities, full_bytes, more_bytes"
+					   " full_cycle, cycle, chunks, entities, full_bytes, more_bytes"
 					   " FROM feature_engine.checkpoint WHERE viewid = $1",
 					   1, types, values, SPI_OK_SELECT);
 	found = SPI_processed == 1;
@@ -78,9 +78,11 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	{
 		stored->lsn = (XLogRecPtr) column_int64(5);
 		stored->full_cycle = column_int64(6);
-		stored->entities = column_int64(7);
-		stored->full_bytes = column_int64(8);
-		stored->more_bytes = column_int64(9);
+		stored->cycle = column_int64(7);
+		stored->chunks = column_int64(8);
+		stored->entities = column_int64(9);
+		stored->full_bytes = column_int64(10);
+		stored->more_bytes = column_int64(11);
 	}
 	SPI_finish();
 	return found && *why == NULL;
@@ -136,24 +138,35 @@ bool
 fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateWriter *w,
 				FeViewShared *view, const char **why)
 {
-	Oid			types[] = {INT4OID, INT8OID};
-	Datum		values[] = {Int32GetDatum(plan->viewid), Int64GetDatum(stored->full_cycle)};
+	Oid			types[] = {INT4OID, INT8OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(plan->viewid), Int64GetDatum(stored->full_cycle),
+	Int64GetDatum(stored->cycle)};
 	Portal		portal;
-	bool		ok = true;
+	int64		chunks = 0;
+	uint64		fetched;
+	bool		ok;
 
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL,
 									   "SELECT data FROM feature_engine.checkpoint_chunk"
-									   " WHERE viewid = $1 AND cycle >= $2"
+									   " WHERE viewid = $1 AND cycle BETWEEN $2 AND $3"
 									   " ORDER BY cycle DESC, number DESC",
-									   2, types, values, NULL, true, 0);
+									   lengthof(types), types, values, NULL, true, 0);
 	do
 	{
 		SPI_cursor_fetch(portal, true, FETCH_CHUNKS);
+		fetched = SPI_processed;
+		chunks += fetched;
 		ok = load_fetched(w, view, why);
-	} while (ok && SPI_processed > 0);
+		SPI_freetuptable(SPI_tuptable);
+	} while (ok && fetched > 0);
 	SPI_cursor_close(portal);
 	SPI_finish();
+	if (ok && chunks != stored->chunks)
+	{
+		*why = "chunks of it are missing";
+		ok = false;
+	}
 	return ok;
 }
 

@@ -326,6 +326,8 @@ apply_pending(FeIngest *ingest)
 {
 	if (fe_apply_run(ingest->apply) == FE_APPLY_DONE)
 	{
+		fe_inject_point("merged");
+		fe_inject_wait("merged");
 		ingest->pending = NULL;
 		publish_position(ingest, ingest->pending_position);
 	}
@@ -358,6 +360,8 @@ read_and_apply(FeIngest *ingest)
 			return true;
 		}
 		ingest->pending = batch;
+		fe_inject_point("decoded");
+		fe_inject_wait("decoded");
 		fe_apply_start(ingest->apply, batch, NULL);
 	}
 	if (run_guarded(ingest, ingest->apply, apply_pending))
