@@ -33,7 +33,7 @@ typedef struct FeStored
  */
 extern bool fe_durable_find(const FePlan *plan, FeStored *stored, const char **why);
 /*
- * Loads it into an empty view, FeDatabase.merging set.  False: it is not intact,
+ * Loads it into an empty view.  False: it is not intact,
  * *why says so, and what was loaded is to be thrown away.  ERROR when memory is
  * full.
  */

@@ -97,10 +97,14 @@ load_chunk(FeStateWriter *w, Datum data, const char **why)
 	Size		len = VARSIZE_ANY_EXHDR(value);
 	Size		done = 0;
 	char	   *chunk = palloc(len + 1);	/* aligned, unlike the value */
+	FeDatabase *db = fe_my_database();
 	FeLoadResult result;
 
 	memcpy(chunk, VARDATA_ANY(value), len);
+	/* between chunks state is whole: then an error is none of those that spoil it */
+	pg_atomic_write_u32(&db->merging, 1);
 	result = fe_state_load(w, chunk, len, &done, why);
+	pg_atomic_write_u32(&db->merging, 0);
 	if (result == FE_LOAD_NO_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -224,9 +224,7 @@ load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const ch
 
 	view->shared->backfill_total = stored->entities;
 	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
-	pg_atomic_write_u32(&ingest->db->merging, 1);
 	ok = fe_durable_load(view->plan, stored, view->writer, view->shared, why);
-	pg_atomic_write_u32(&ingest->db->merging, 0);
 	if (!ok)
 		return false;
 	fe_state_load_end(view->writer, stored->lsn);

@@ -21,7 +21,7 @@ STEPS = ["1 second", "30 seconds", "7 minutes", "5 hours", "1 day 3 minutes", "9
 
 # Whoever is told to end, or comes while the server is down, says so.
 ALWAYS = [r"FATAL:  terminating ", r"FATAL:  the database system is (starting up|shutting down|in recovery|not yet)"]
-SLOT = [r"replication slot", r"are rebuilt: their replication slot is gone", r"logical decoding"]
+SLOT = [r"replication slot", r"stored state cannot be used", r"are rebuilt: their replication slot is gone", r"logical decoding"]
 EXPLAINS = {
     "slot_drop": SLOT,
     "slot_drop_down": SLOT,
@@ -41,7 +41,7 @@ def kill_process(t, title):
     if not found:
         raise Skipped(f"no process \"{title}\"")
     try:
-        os.kill(t.rnd.choice(found), signal.SIGKILL)
+        t.server.kill(t.rnd.choice(found))
     except ProcessLookupError:
         raise Skipped(f"\"{title}\" had ended")
 

@@ -29,20 +29,22 @@ class Server:
         with open(os.path.join(self.data, "postmaster.pid")) as f:
             return int(f.readline())
 
-    def processes(self, title):
-        """Pids of the server's children whose title begins so."""
+    def children(self):
         try:
             pm = self.postmaster()
             with open(f"/proc/{pm}/task/{pm}/children") as f:
-                children = f.read().split()
+                return [int(pid) for pid in f.read().split()]
         except (OSError, ValueError):
             return []
+
+    def processes(self, title):
+        """Pids of the server's children whose title begins so."""
         found = []
-        for pid in children:
+        for pid in self.children():
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
                     if f.read().startswith(b"postgres: " + title.encode()):
-                        found.append(int(pid))
+                        found.append(pid)
             except OSError:
                 pass
         return found
@@ -56,6 +58,12 @@ class Server:
             time.sleep(0.002)
         return []
 
+    def kill(self, pid):
+        """With SIGKILL; returns when the postmaster knows, and ends all the others."""
+        os.kill(pid, signal.SIGKILL)
+        while pid in self.children():
+            time.sleep(0.005)
+
     def pg_ctl(self, *args):
         subprocess.run(["pg_ctl", "-D", self.data, "-w", "-t", "120", "-s", *args],
                        stdin=subprocess.DEVNULL, check=True)
@@ -65,7 +73,7 @@ class Server:
         self.pg_ctl("-l", self.log, "start")
 
     def wait_up(self):
-        """A connection, as soon as there can be one that lasts: not to a server about to go down."""
+        """A connection, as soon as there can be one."""
         deadline = time.monotonic() + UP_WITHIN
         while True:
             try:

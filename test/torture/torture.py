@@ -177,6 +177,7 @@ class Torture:
                 raise w.error
 
     def compare(self, names):
+        self.set_clock_when_up()
         conn = self.server.wait_up()
         self.settle_prepared(conn, names)
         self.bound_table(conn)
