@@ -57,12 +57,13 @@ SUITES ?=
 TESTS ?=
 export SUITES TESTS KEEP
 
-.PHONY: help deps test demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
 	@echo 'make test-regress    one suite: test-lint, test-unit, test-regress, test-isolation,'
-	@echo '                     test-tap, test-pgtap, test-oracle; TESTS="a b" chooses tests'
+	@echo '                     test-tap, test-pgtap, test-oracle, test-torture; TESTS="a b" chooses tests'
+	@echo 'make torture         crashes and a random workload (TORTURE_MINUTES=60, TORTURE_SEEDS="1 2")'
 	@echo 'make lint            gcc and clang with -Werror, format, shell scripts'
 	@echo 'make sandbox         private server with the current sources (FE_SANDBOX=name: several)'
 	@echo 'make deps            install missing Debian packages'
@@ -73,6 +74,8 @@ test:
 	@scripts/test
 test-%:
 	@SUITES="$*" scripts/test
+torture:
+	@test/torture/run
 demo:
 	@scripts/demo/run
 lint:
