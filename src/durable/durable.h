@@ -29,7 +29,7 @@ typedef struct FeStored
  * Each inside a transaction of the caller's, who is the ingest worker.
  *
  * find: what is stored for this very definition in this very database, if it is
- * whole; *why is set where there is something that cannot be used.
+ * whole; *why is set where there is something that ought to be of use and is not.
  */
 extern bool fe_durable_find(const FePlan *plan, FeStored *stored, const char **why);
 /*

@@ -152,9 +152,9 @@ start_cycle(FeIngest *ingest, TimestampTz now)
 	char		extra[BGW_EXTRALEN] = {0};
 	MemoryContext old;
 
-	ingest->checkpoint_retry = TimestampTzPlusMilliseconds(now, FE_CHECKPOINT_RETRY_MS);
 	if (!begin_cycle(ingest))
 		return;
+	ingest->checkpoint_retry = TimestampTzPlusMilliseconds(now, FE_CHECKPOINT_RETRY_MS);
 	/* one that gets to run only after our end must not meet our successor's */
 	memcpy(extra, &MyProcPid, sizeof(MyProcPid));
 	old = MemoryContextSwitchTo(TopMemoryContext);

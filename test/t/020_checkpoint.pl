@@ -152,7 +152,7 @@ my @damages = (
 		'UPDATE checkpoint SET system_identifier = system_identifier + 1' ],
 	[ 'another database', qr/it was written in another database/, 'UPDATE checkpoint SET database = 1' ],
 	[ 'another definition', qr/the view's definition was another one/,
-		'UPDATE checkpoint SET state_version = state_version - 1' ],
+		'UPDATE checkpoint SET state_version = state_version + 1' ],
 	[ 'an older format', qr/its format is another version's/, 'UPDATE checkpoint SET format = 0' ],
 	[ 'an older position', qr/the replication slot does not reach back to it/,
 		q{UPDATE checkpoint SET replay_lsn = '0/1'} ]);
@@ -196,6 +196,16 @@ $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM feature_engine.ch
 is(sql('SELECT count(*) FROM feature_engine.checkpoint'), 0, 'what an earlier build stored is forgotten at once');
 set_server($node, 'feature_engine.inject_wait', undef);
 is_exact($node, 'postgres', 'refreshed');
+
+wait_for_checkpoint();
+set_server($node, 'feature_engine.inject_wait', 'ingest');
+sql(q{SELECT refresh_feature_view('customer_features')});
+$from = -s $node->logfile;
+$node->stop('immediate');
+$node->start;
+set_server($node, 'feature_engine.inject_wait', undef);
+is_exact($node, 'postgres', 'crash after a refresh');
+unlike(log_since($from), qr/cannot be used|has been loaded/, 'crash after a refresh: built anew, and that is no news');
 
 $node->stop('fast');
 done_testing();

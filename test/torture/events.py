@@ -228,5 +228,8 @@ EVENTS = {
     "memory": memory,
     "disk_full": disk_full,
 }
+# After these, views come out of the store: all but so many.
+CRASHES = {name: name == "kill_backfill" for name in EVENTS if name.startswith("kill_")}
+CRASHES |= {"immediate": 0, "fast": 0}
 # What may follow at once: a crash while it is still being dealt with.
 AGAIN = ["kill_ingest", "kill_capture", "kill_checkpoint", "immediate", "fast"]

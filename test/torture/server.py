@@ -125,7 +125,7 @@ class Server:
 def complaints(lines, explained):
     """Lines of the log that tell of a fault of ours, and that no event explains."""
     bad = []
-    for line in lines:
+    for number, line in enumerate(lines):
         if re.search(r"PANIC:|TRAP: |terminated by signal (4|6|7|8|11)\b", line):
             bad.append(line)
             continue
@@ -136,5 +136,5 @@ def complaints(lines, explained):
         ours = who.startswith("feature_engine") and re.match("ERROR|FATAL", what)
         rebuilt = "stored state cannot be used" in what or "are rebuilt:" in what or "has stopped:" in what
         if (ours or rebuilt) and not any(re.search(e, what) for e in explained):
-            bad.append(line)
+            bad += [line] + [d for d in lines[number + 1:number + 2] if " DETAIL:  " in d]
     return bad
