@@ -37,7 +37,7 @@
 /* Everything is written again when the changes since take more than this ... */
 #define FE_FULL_FACTOR			2
 /* ... and at least so many bytes. */
-#define FE_FULL_BYTES			(16 * 1024 * 1024)
+#define FE_FULL_BYTES			(1024 * 1024)
 
 /* ---- which views, from where ------------------------------------------------------ */
 

@@ -220,7 +220,8 @@ class Torture:
         what = " and ".join(names)
         passed = ok(not problems, f"seed {self.seed} round {number}: {what}: {rows} rows, {hashes} hashes"
                                   + (f", {loaded} views loaded" if loaded else ""),
-                    "\n".join(problems[:40]))
+                    "\n".join(problems[:40] + ["last lines of the server's log:"] + self.lines[-60:]
+                              if problems else []))
         for line in skipped:
             print(f"# skipped {line}", flush=True)
         if passed:
