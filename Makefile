@@ -57,14 +57,15 @@ SUITES ?=
 TESTS ?=
 export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR
 
-.PHONY: help deps test test-matrix demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-matrix torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
 	@echo 'make test-regress    one suite: test-lint, test-unit, test-regress, test-isolation,'
-	@echo '                     test-tap, test-pgtap, test-oracle; TESTS="a b" chooses tests'
+	@echo '                     test-tap, test-pgtap, test-oracle, test-torture; TESTS="a b" chooses tests'
 	@echo 'make test-matrix     the suites on PostgreSQL 15, 17 and 18, each in a Debian release of its own'
 	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
+	@echo 'make torture         crashes and a random workload (TORTURE_MINUTES=60, TORTURE_SEEDS="1 2")'
 	@echo 'make lint            gcc and clang with -Werror, format, shell scripts'
 	@echo 'make sandbox         private server with the current sources (FE_SANDBOX=name: several)'
 	@echo 'make deps            install missing Debian packages'
@@ -77,6 +78,8 @@ test-matrix:
 	@scripts/matrix
 test-%:
 	@SUITES="$*" scripts/test
+torture:
+	@test/torture/run
 demo:
 	@scripts/demo/run
 lint:

@@ -297,6 +297,7 @@ CREATE TABLE checkpoint (
 	replay_lsn pg_lsn NOT NULL,
 	cycle bigint NOT NULL,
 	full_cycle bigint NOT NULL,
+	chunks bigint NOT NULL,
 	entities bigint NOT NULL,
 	full_bytes bigint NOT NULL,
 	more_bytes bigint NOT NULL,

@@ -142,6 +142,8 @@ follow_confirmation(FeCaptureWorker *w)
 		return;
 	fe_decoder_confirm(w->decoder, lsn);
 	w->confirmed = lsn;
+	fe_inject_point("confirmed");
+	fe_inject_wait("confirmed");
 }
 
 /* ---- beginning ------------------------------------------------------------------ */

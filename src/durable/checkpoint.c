@@ -22,6 +22,7 @@
 #include "durable/internal.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "replication/origin.h"
 #include "runtime/runtime.h"
 #include "storage/ipc.h"
@@ -70,18 +71,27 @@ end_transaction(void)
 	CommitTransactionCommand();
 }
 
-/* Numbers are never used again, not even those of cycles that were given up. */
+/*
+ * Numbers are never used again, not even those of cycles that were given up.  The
+ * chunks of such a cycle go: what is in them is due once more.
+ */
 static int64
 next_cycle(int32 viewid)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(viewid)};
 	bool		isnull;
+	int64		cycle;
 
 	fe_durable_execute("SELECT greatest((SELECT max(cycle) FROM feature_engine.checkpoint_chunk"
 					   "  WHERE viewid = $1), (SELECT cycle FROM feature_engine.checkpoint"
 					   "  WHERE viewid = $1), 0) + 1", 1, types, values, SPI_OK_SELECT);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	cycle = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+										&isnull));
+	fe_durable_execute("DELETE FROM feature_engine.checkpoint_chunk WHERE viewid = $1"
+					   " AND cycle > coalesce((SELECT cycle FROM feature_engine.checkpoint"
+					   "  WHERE viewid = $1), 0)", 1, types, values, SPI_OK_DELETE);
+	return cycle;
 }
 
 static SPIPlanPtr
@@ -135,6 +145,7 @@ write_chunks(FeWriting *w)
 	}
 	end_transaction();
 	fe_inject_point("checkpoint-chunks");
+	fe_inject_wait("checkpoint-chunks");
 	return more;
 }
 
@@ -143,21 +154,22 @@ static void
 write_row(FeWriting *w)
 {
 	Oid			types[] = {INT4OID, INT8OID, OIDOID, INT4OID, LSNOID, INT8OID, BOOLOID,
-	INT8OID, INT8OID, INT4OID};
+	INT8OID, INT8OID, INT4OID, INT8OID};
 	Datum		values[] = {Int32GetDatum(w->plan->viewid),
 		Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId),
 		Int32GetDatum(w->plan->state_version), LSNGetDatum(w->lsn), Int64GetDatum(w->cycle),
 		BoolGetDatum(w->full), Int64GetDatum(w->entities), Int64GetDatum(w->bytes),
-	Int32GetDatum(FE_CHECKPOINT_FORMAT)};
+	Int32GetDatum(FE_CHECKPOINT_FORMAT), Int64GetDatum(w->number)};
 
 	begin_transaction();
 	fe_durable_execute("INSERT INTO feature_engine.checkpoint AS c (viewid, format,"
 					   " system_identifier, database, state_version, replay_lsn, cycle, full_cycle,"
-					   " entities, full_bytes, more_bytes)"
-					   " VALUES ($1, $10, $2, $3, $4, $5, $6, $6, $8, $9, 0)"
+					   " chunks, entities, full_bytes, more_bytes)"
+					   " VALUES ($1, $10, $2, $3, $4, $5, $6, $6, $11, $8, $9, 0)"
 					   " ON CONFLICT (viewid) DO UPDATE SET format = $10, system_identifier = $2,"
 					   " database = $3, state_version = $4, replay_lsn = $5, cycle = $6,"
 					   " full_cycle = CASE WHEN $7 THEN $6 ELSE c.full_cycle END,"
+					   " chunks = CASE WHEN $7 THEN $11 ELSE c.chunks + $11 END,"
 					   " entities = CASE WHEN $7 THEN $8 ELSE c.entities + $8 END,"
 					   " full_bytes = CASE WHEN $7 THEN $9 ELSE c.full_bytes END,"
 					   " more_bytes = CASE WHEN $7 THEN 0 ELSE c.more_bytes + $9 END,"
@@ -198,6 +210,7 @@ fe_durable_write(FePlan *plan, FeViewShared *view)
 	{
 		write_row(&w);
 		fe_inject_point("checkpoint-stored");
+		fe_inject_wait("checkpoint-stored");
 		fe_state_saver_stored(w.saver);
 		if (w.full)
 			pg_atomic_write_u64(&view->stored_full_bytes, w.bytes);
@@ -254,10 +267,27 @@ fe_durable_write_all(void)
 	MemoryContextDelete(cxt);
 }
 
+/* Does the ingest worker that asked for this cycle live? */
+static bool
+is_wanted(FeDatabase *db)
+{
+	int			asker;
+	bool		same;
+
+	memcpy(&asker, MyBgworkerEntry->bgw_extra, sizeof(asker));
+	SpinLockAcquire(&db->mutex);
+	same = db->ingest.pid == asker;
+	SpinLockRelease(&db->mutex);
+	return same;
+}
+
 void
 fe_checkpoint_worker_main(Datum dboid)
 {
-	fe_worker_start(DatumGetObjectId(dboid), FE_ROLE_CHECKPOINT);
+	FeDatabase *db = fe_worker_start(DatumGetObjectId(dboid), FE_ROLE_CHECKPOINT);
+
+	if (!is_wanted(db))
+		proc_exit(0);
 	/* what this process writes is never decoded again */
 	replorigin_session_origin = DoNotReplicateId;
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);

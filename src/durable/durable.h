@@ -17,8 +17,10 @@
 typedef struct FeStored
 {
 	XLogRecPtr	lsn;			/* replay starts here */
-	int64		full_cycle;		/* chunks from this cycle on count */
-	int64		entities;		/* images since then */
+	int64		full_cycle;		/* chunks from this cycle ... */
+	int64		cycle;			/* ... to this one count */
+	int64		chunks;			/* so many */
+	int64		entities;		/* images in them */
 	int64		full_bytes;		/* of the full cycle's chunks */
 	int64		more_bytes;		/* of those after it */
 } FeStored;
@@ -27,11 +29,11 @@ typedef struct FeStored
  * Each inside a transaction of the caller's, who is the ingest worker.
  *
  * find: what is stored for this very definition in this very database, if it is
- * whole; *why is set where there is something that cannot be used.
+ * whole; *why is set where there is something that ought to be of use and is not.
  */
 extern bool fe_durable_find(const FePlan *plan, FeStored *stored, const char **why);
 /*
- * Loads it into an empty view, FeDatabase.merging set.  False: it is not intact,
+ * Loads it into an empty view.  False: it is not intact,
  * *why says so, and what was loaded is to be thrown away.  ERROR when memory is
  * full.
  */

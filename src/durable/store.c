@@ -53,9 +53,19 @@ problem_of_row(const FePlan *plan)
 		return "it was written by another server";
 	if (DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull)) != MyDatabaseId)
 		return "it was written in another database";
-	if (DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull)) != plan->state_version)
+	if (DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull)) > plan->state_version)
 		return "the view's definition was another one";
 	return NULL;
+}
+
+/* Replaced, refreshed: somebody wanted the view to be built anew. */
+static bool
+is_outdated(const FePlan *plan)
+{
+	bool		isnull;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4,
+									   &isnull)) < plan->state_version;
 }
 
 bool
@@ -68,19 +78,23 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	*why = NULL;
 	SPI_connect();
 	fe_durable_execute("SELECT format, system_identifier, database, state_version, replay_lsn,"
-					   " full_cycle, entities, full_bytes, more_bytes"
+					   " full_cycle, cycle, chunks, entities, full_bytes, more_bytes"
 					   " FROM feature_engine.checkpoint WHERE viewid = $1",
 					   1, types, values, SPI_OK_SELECT);
 	found = SPI_processed == 1;
 	if (found)
 		*why = problem_of_row(plan);
+	if (found && *why == NULL && is_outdated(plan))
+		found = false;
 	if (found && *why == NULL)
 	{
 		stored->lsn = (XLogRecPtr) column_int64(5);
 		stored->full_cycle = column_int64(6);
-		stored->entities = column_int64(7);
-		stored->full_bytes = column_int64(8);
-		stored->more_bytes = column_int64(9);
+		stored->cycle = column_int64(7);
+		stored->chunks = column_int64(8);
+		stored->entities = column_int64(9);
+		stored->full_bytes = column_int64(10);
+		stored->more_bytes = column_int64(11);
 	}
 	SPI_finish();
 	return found && *why == NULL;
@@ -95,10 +109,14 @@ load_chunk(FeStateWriter *w, Datum data, const char **why)
 	Size		len = VARSIZE_ANY_EXHDR(value);
 	Size		done = 0;
 	char	   *chunk = palloc(len + 1);	/* aligned, unlike the value */
+	FeDatabase *db = fe_my_database();
 	FeLoadResult result;
 
 	memcpy(chunk, VARDATA_ANY(value), len);
+	/* between chunks state is whole: then an error is none of those that spoil it */
+	pg_atomic_write_u32(&db->merging, 1);
 	result = fe_state_load(w, chunk, len, &done, why);
+	pg_atomic_write_u32(&db->merging, 0);
 	if (result == FE_LOAD_NO_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -136,24 +154,35 @@ bool
 fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateWriter *w,
 				FeViewShared *view, const char **why)
 {
-	Oid			types[] = {INT4OID, INT8OID};
-	Datum		values[] = {Int32GetDatum(plan->viewid), Int64GetDatum(stored->full_cycle)};
+	Oid			types[] = {INT4OID, INT8OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(plan->viewid), Int64GetDatum(stored->full_cycle),
+	Int64GetDatum(stored->cycle)};
 	Portal		portal;
-	bool		ok = true;
+	int64		chunks = 0;
+	uint64		fetched;
+	bool		ok;
 
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL,
 									   "SELECT data FROM feature_engine.checkpoint_chunk"
-									   " WHERE viewid = $1 AND cycle >= $2"
+									   " WHERE viewid = $1 AND cycle BETWEEN $2 AND $3"
 									   " ORDER BY cycle DESC, number DESC",
-									   2, types, values, NULL, true, 0);
+									   lengthof(types), types, values, NULL, true, 0);
 	do
 	{
 		SPI_cursor_fetch(portal, true, FETCH_CHUNKS);
+		fetched = SPI_processed;
+		chunks += fetched;
 		ok = load_fetched(w, view, why);
-	} while (ok && SPI_processed > 0);
+		SPI_freetuptable(SPI_tuptable);
+	} while (ok && fetched > 0);
 	SPI_cursor_close(portal);
 	SPI_finish();
+	if (ok && chunks != stored->chunks)
+	{
+		*why = "chunks of it are missing";
+		ok = false;
+	}
 	return ok;
 }
 

@@ -539,6 +539,7 @@ merge_txns(FeApply *apply, int from, int to)
 	{
 		merge_txn(apply, &apply->txns[t], now);
 		apply->pass_txns++;
+		fe_inject_crash("merging");
 		if (apply->pass + 1 == apply->npasses)
 			publish_txn(apply, &apply->txns[t]);
 		else

@@ -37,7 +37,7 @@
 /* Everything is written again when the changes since take more than this ... */
 #define FE_FULL_FACTOR			2
 /* ... and at least so many bytes. */
-#define FE_FULL_BYTES			(16 * 1024 * 1024)
+#define FE_FULL_BYTES			(1024 * 1024)
 
 /* ---- which views, from where ------------------------------------------------------ */
 
@@ -78,9 +78,31 @@ wants_full(FeViewShared *view)
 }
 
 /*
- * Begins a cycle for every live view.  What an earlier build of a view left in
- * the store goes first: images of two builds must not meet.
+ * What an earlier build of a view left in the store goes at once: a crash must
+ * not bring it back, for the log does not tell all that makes a view be built
+ * anew.  The caller sees to it that nobody is writing.
  */
+static void
+forget_earlier_builds(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->store_is_ours)
+			continue;
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		fe_durable_forget(view->plan->viewid);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		view->store_is_ours = true;
+	}
+}
+
+/* Begins a cycle for every live view. */
 static bool
 begin_cycle(FeIngest *ingest)
 {
@@ -88,21 +110,13 @@ begin_cycle(FeIngest *ingest)
 	bool		any = false;
 	ListCell   *lc;
 
+	forget_earlier_builds(ingest);
 	foreach(lc, ingest->views)
 	{
 		FeIngestView *view = lfirst(lc);
 
 		if (!is_live(view))
 			continue;
-		if (!view->store_is_ours)
-		{
-			StartTransactionCommand();
-			PushActiveSnapshot(GetTransactionSnapshot());
-			fe_durable_forget(view->plan->viewid);
-			PopActiveSnapshot();
-			CommitTransactionCommand();
-			view->store_is_ours = true;
-		}
 		fe_state_cycle_begin(view->writer, lsn, wants_full(view->shared));
 		any = true;
 	}
@@ -138,9 +152,11 @@ start_cycle(FeIngest *ingest, TimestampTz now)
 	char		extra[BGW_EXTRALEN] = {0};
 	MemoryContext old;
 
-	ingest->checkpoint_retry = TimestampTzPlusMilliseconds(now, FE_CHECKPOINT_RETRY_MS);
 	if (!begin_cycle(ingest))
 		return;
+	ingest->checkpoint_retry = TimestampTzPlusMilliseconds(now, FE_CHECKPOINT_RETRY_MS);
+	/* one that gets to run only after our end must not meet our successor's */
+	memcpy(extra, &MyProcPid, sizeof(MyProcPid));
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	if (!fe_start_helper(MyDatabaseId, FE_ROLE_CHECKPOINT, "fe_checkpoint_worker_main", extra,
 						 &ingest->checkpoint))
@@ -183,6 +199,7 @@ fe_checkpoint_step(FeIngest *ingest)
 			end_cycle(ingest, now);
 		return;
 	}
+	forget_earlier_builds(ingest);
 	if (fe_apply_in_middle(ingest->apply) || !is_due(ingest, now))
 		return;
 	start_cycle(ingest, now);
@@ -207,9 +224,7 @@ load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const ch
 
 	view->shared->backfill_total = stored->entities;
 	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
-	pg_atomic_write_u32(&ingest->db->merging, 1);
 	ok = fe_durable_load(view->plan, stored, view->writer, view->shared, why);
-	pg_atomic_write_u32(&ingest->db->merging, 0);
 	if (!ok)
 		return false;
 	fe_state_load_end(view->writer, stored->lsn);
@@ -305,7 +320,10 @@ fe_checkpoint_at_exit(int code, Datum arg)
 		return;
 	AbortOutOfAnyTransaction();
 	if (ingest->checkpoint != NULL)
+	{
 		TerminateBackgroundWorker(ingest->checkpoint);
+		WaitForBackgroundWorkerShutdown(ingest->checkpoint);
+	}
 	if (begin_cycle(ingest))
 		fe_durable_write_all();
 }

@@ -337,6 +337,8 @@ apply_pending(FeIngest *ingest)
 {
 	if (fe_apply_run(ingest->apply) == FE_APPLY_DONE)
 	{
+		fe_inject_point("merged");
+		fe_inject_wait("merged");
 		ingest->pending = NULL;
 		publish_position(ingest, ingest->pending_position);
 	}
@@ -354,7 +356,14 @@ read_batch(FeIngest *ingest)
 	ingest->pending = fe_capture_read(ingest->capture, FE_BATCH_BYTES,
 									  &ingest->pending_position);
 	if (ingest->pending != NULL)
+	{
+		if (fe_batch_transactions(ingest->pending) > 0)
+		{
+			fe_inject_point("decoded");
+			fe_inject_wait("decoded");
+		}
 		fe_apply_start(ingest->apply, ingest->pending, NULL);
+	}
 	else if (fe_capture_ended(ingest->capture))
 		close_capture(ingest);
 }

@@ -272,6 +272,8 @@ fe_flight_collect(FePusher *p)
 		settle(p, unit, unit->outcome);
 		if (unit->outcome == FE_OUTCOME_BROKEN)
 			return false;
+		fe_inject_point("pushed");
+		fe_inject_wait("pushed");
 	}
 	Assert(!fe_redis_connected(p->redis) || p->redis->owed > 0 || p->finished == p->queued);
 	return fe_redis_connected(p->redis);

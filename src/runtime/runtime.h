@@ -57,6 +57,7 @@ extern int	fe_setting_exact_horizon;	/* s */
 extern bool fe_setting_read_your_writes;
 extern bool fe_setting_allow_stale;
 extern char *fe_setting_inject_error;	/* tests only, see fe_inject_point */
+extern char *fe_setting_inject_crash;	/* tests only, see fe_inject_crash */
 extern char *fe_setting_inject_wait;	/* tests only, see fe_inject_wait */
 /* as_of: parsed by its check hook; fe_as_of_is_set says whether it counts */
 extern bool fe_as_of_is_set;
@@ -305,14 +306,28 @@ extern void fe_park_init(void);			/* from fe_runtime_init */
 extern void fe_shared_init(void);		/* from fe_runtime_init */
 
 /*
- * Tests: raises an ERROR when feature_engine.inject_error names this point.
- * fe_worker_wait is the point named like the worker's role.
+ * Tests: the process is killed when feature_engine.inject_crash names this point.
+ * Alone where an error must not be raised.
+ */
+extern void fe_inject_crash_here(const char *name);
+
+static inline void
+fe_inject_crash(const char *name)
+{
+	if (unlikely(fe_setting_inject_crash[0] != '\0'))
+		fe_inject_crash_here(name);
+}
+
+/*
+ * Tests: the same, or raises an ERROR when feature_engine.inject_error names this
+ * point.  fe_worker_wait is the point named like the worker's role.
  */
 extern void fe_inject_point_raise(const char *name);
 
 static inline void
 fe_inject_point(const char *name)
 {
+	fe_inject_crash(name);
 	if (unlikely(fe_setting_inject_error[0] != '\0'))
 		fe_inject_point_raise(name);
 }

@@ -36,6 +36,7 @@ int			fe_setting_exact_horizon = 60;
 bool		fe_setting_read_your_writes = false;
 bool		fe_setting_allow_stale = false;
 char	   *fe_setting_inject_error = "";
+char	   *fe_setting_inject_crash = "";
 char	   *fe_setting_inject_wait = "";
 bool		fe_as_of_is_set = false;
 FeTime		fe_as_of = 0;
@@ -270,6 +271,12 @@ define_server_settings(void)
 							   "For tests: workers raise an error at the point named here.",
 							   NULL,
 							   &fe_setting_inject_error, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable(FE_SETTING("inject_crash"),
+							   "For tests: workers kill themselves at the point named here.",
+							   NULL,
+							   &fe_setting_inject_crash, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable(FE_SETTING("inject_wait"),

@@ -343,6 +343,13 @@ fe_worker_wait(long timeout_ms, pgsocket sock, int sock_events)
 }
 
 void
+fe_inject_crash_here(const char *name)
+{
+	if (strcmp(fe_setting_inject_crash, name) == 0)
+		(void) kill(MyProcPid, SIGKILL);
+}
+
+void
 fe_inject_point_raise(const char *name)
 {
 	if (strcmp(fe_setting_inject_error, name) == 0)
