@@ -58,7 +58,8 @@ class Writer(Session):
             self.transaction()
             return True
         except psycopg2.Error as e:
-            gone = self.conn is None or self.conn.closed or e.pgcode in SERVER_GONE
+            # no SQLSTATE: it is the connection that failed, which COPY does not tell otherwise
+            gone = self.conn is None or self.conn.closed or e.pgcode is None or e.pgcode in SERVER_GONE
             if not gone:
                 raise
             self.conn = None
