@@ -123,7 +123,7 @@ extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
  * TRUNCATE: begin starts a new epoch, in which fe_state_apply first clears an
  * entity of an older one; end clears the entities that no delta touched.
  */
-extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn);
+extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn, uint32 parts, uint32 part);
 extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
 /*
  * Maintenance: consolidates and drops panes, frees empty entities, over a part
