@@ -53,19 +53,17 @@ problem_of_row(const FePlan *plan)
 		return "it was written by another server";
 	if (DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull)) != MyDatabaseId)
 		return "it was written in another database";
-	if (DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull)) > plan->state_version)
-		return "the view's definition was another one";
 	return NULL;
 }
 
-/* Replaced, refreshed: somebody wanted the view to be built anew. */
+/* If not, somebody has replaced or refreshed the view: it is to be built anew. */
 static bool
-is_outdated(const FePlan *plan)
+is_of_definition(const FePlan *plan)
 {
 	bool		isnull;
 
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4,
-									   &isnull)) < plan->state_version;
+									   &isnull)) == plan->state_version;
 }
 
 bool
@@ -84,7 +82,7 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	found = SPI_processed == 1;
 	if (found)
 		*why = problem_of_row(plan);
-	if (found && *why == NULL && is_outdated(plan))
+	if (found && *why == NULL && !is_of_definition(plan))
 		found = false;
 	if (found && *why == NULL)
 	{

@@ -487,9 +487,10 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	int			n = txn->end - txn->first;
 	ListCell   *lc;
 
-	if (apply->pass == 0)
-		foreach(lc, txn->truncated)
-			fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
+	/* in each pass: transactions before and after it are in the same ones */
+	foreach(lc, txn->truncated)
+		fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn,
+								apply->npasses, apply->pass);
 	if (n > 1)
 		qsort(ops + txn->first, n, sizeof(FeOp), compare_ops);
 	for (int i = txn->first; i < txn->end;)
@@ -504,9 +505,8 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 				 ops[i].view == ops[first].view);
 		merge_entity(apply, ops + first, i - first, txn->end_lsn, now);
 	}
-	if (apply->pass + 1 == apply->npasses)
-		foreach(lc, txn->truncated)
-			fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
+	foreach(lc, txn->truncated)
+		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
 }
 
 /* A transaction is in: everybody may see it. */

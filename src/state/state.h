@@ -129,9 +129,10 @@ extern void fe_state_publish_cutoffs(FeStateWriter *w, FeTime now);
 extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
 /*
  * TRUNCATE: begin starts a new epoch, in which fe_state_apply first clears an
- * entity of an older one; end clears the entities that no delta touched.
+ * entity of an older one; end clears the entities that no delta touched.  Both
+ * for the entities of one part of the hash space (hash % parts).
  */
-extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn);
+extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn, uint32 parts, uint32 part);
 extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
 /*
  * Maintenance: consolidates and drops panes, frees empty entities, over a part

@@ -347,13 +347,42 @@ clear_old_entities(FeStateWriter *w, XLogRecPtr lsn, bool end_of_txn)
 	w->table->pending_truncates = 0;
 }
 
+/* Entities of other parts of the hash space are of this epoch: they stay. */
+static void
+keep_other_parts(FeStateWriter *w, uint32 parts, uint32 part)
+{
+	uint32		nbuckets = pg_atomic_read_u32(&w->table->nbuckets);
+
+	for (uint32 b = 0; b < nbuckets; b++)
+	{
+		const FeBucket *bucket = fe_table_bucket(w->table, b);
+		FeRef		ref;
+
+		for (uint32 i = 0; (ref = fe_bucket_entity(bucket, i)) != 0; i++)
+		{
+			FeEntity   *e = fe_heap_ptr(ref);
+
+			if (e->hash % parts != part)
+			{
+				LWLock	   *lock = fe_partition_lock(w->view, e->hash);
+
+				LWLockAcquire(lock, LW_EXCLUSIVE);
+				e->epoch = (uint8) w->table->epoch;
+				LWLockRelease(lock);
+			}
+		}
+	}
+}
+
 void
-fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn)
+fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn, uint32 parts, uint32 part)
 {
 	/* entities keep 8 bits of the epoch: let none come round to an old one */
 	if (++w->table->pending_truncates >= PG_UINT8_MAX)
 		clear_old_entities(w, lsn, false);
 	w->table->epoch++;
+	if (parts > 1)
+		keep_other_parts(w, parts, part);
 }
 
 void

@@ -1,5 +1,5 @@
-# After a restart views are rebuilt from their tables; until one is caught up, reading it is
-# an error that says so, never a wrong value.
+# After a restart without checkpoints views are rebuilt from their tables; until one is caught
+# up, reading it is an error that says so, never a wrong value.
 use strict;
 use warnings;
 use File::Basename;

@@ -151,8 +151,6 @@ my @damages = (
 	[ 'another server', qr/it was written by another server/,
 		'UPDATE checkpoint SET system_identifier = system_identifier + 1' ],
 	[ 'another database', qr/it was written in another database/, 'UPDATE checkpoint SET database = 1' ],
-	[ 'another definition', qr/the view's definition was another one/,
-		'UPDATE checkpoint SET state_version = state_version + 1' ],
 	[ 'an older format', qr/its format is another version's/, 'UPDATE checkpoint SET format = 0' ],
 	[ 'an older position', qr/the replication slot does not reach back to it/,
 		q{UPDATE checkpoint SET replay_lsn = '0/1'} ]);
