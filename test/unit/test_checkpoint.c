@@ -328,7 +328,7 @@ apply_txn(View *v, const Txn *txn, bool disturbed)
 	bool		done[MAX_OPS] = {false};
 
 	for (int i = 0; i < txn->ntruncates; i++)
-		fe_state_truncate_begin(v->writer, txn->lsn);
+		fe_state_truncate_begin(v->writer, txn->lsn, 1, 0);
 	for (int i = 0; i < txn->nops; i++)
 	{
 		FeDelta		deltas[MAX_OPS];
