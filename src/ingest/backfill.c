@@ -44,6 +44,12 @@
 /* Pause before another snapshot: a commit may wait long for a standby. */
 #define FE_RETAKE_MS		100
 
+/*
+ * So long a backfill waits for memory.  Meanwhile its helper holds the table's
+ * lock and a snapshot, and no view gets on.
+ */
+#define FE_PATIENCE_MS		10000
+
 struct FeBackfillJob
 {
 	MemoryContext cxt;
@@ -59,6 +65,7 @@ struct FeBackfillJob
 	bool		all_received;
 	bool		scanning;
 	TimestampTz retake_at;		/* the snapshot missed something: take another */
+	TimestampTz full_since;		/* no memory for its rows; 0 = there is */
 };
 
 bool
@@ -276,9 +283,9 @@ start_scan(FeIngest *ingest)
 	set_phase(job, FE_BACKFILL_SCAN);
 }
 
-/* The helper died: its views begin again. */
+/* The job cannot go on: its views begin again, later; till then they take no memory. */
 static void
-job_failed(FeIngest *ingest)
+job_failed(FeIngest *ingest, const char *message)
 {
 	FeBackfillJob *job = ingest->job;
 	List	   *views = list_copy(job->views);
@@ -289,10 +296,31 @@ job_failed(FeIngest *ingest)
 	{
 		FeIngestView *view = lfirst(lc);
 
-		fe_ingest_fail_view(ingest, view,
-							"reading the table's existing rows failed; the server log has the cause");
+		fe_ingest_reset_view(ingest, view);
+		fe_ingest_fail_view(ingest, view, message);
 	}
 	list_free(views);
+}
+
+static void
+helper_failed(FeIngest *ingest)
+{
+	job_failed(ingest, "reading the table's existing rows failed; the server log has the cause");
+}
+
+/* There is no memory for rows that have come. */
+static void
+wait_for_memory(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (job->full_since == 0)
+		job->full_since = now;
+	if (TimestampDifferenceExceeds(job->full_since, now, FE_PATIENCE_MS))
+		job_failed(ingest, "feature_engine.memory is full: the table's existing rows do not fit into it");
+	else
+		ingest->memory_full = true;
 }
 
 /*
@@ -355,13 +383,13 @@ fe_backfill_step(FeIngest *ingest)
 		case FE_BACKFILL_TAKE_SNAPSHOT:
 			if (GetBackgroundWorkerPid(job->handle, &pid) != BGWH_STOPPED)
 				return true;
-			job_failed(ingest);
+			helper_failed(ingest);
 			return false;
 		default:
 			/* while rows are in the queue, their end is found by receiving */
 			if (!job->scanning &&
 				GetBackgroundWorkerPid(job->handle, &pid) == BGWH_STOPPED)
-				job_failed(ingest);
+				helper_failed(ingest);
 			return false;
 	}
 }
@@ -395,7 +423,7 @@ receive_rows(FeIngest *ingest)
 		case SHM_MQ_WOULD_BLOCK:
 			return false;
 		case SHM_MQ_DETACHED:
-			job_failed(ingest);
+			helper_failed(ingest);
 			return false;
 		case SHM_MQ_SUCCESS:
 			break;
@@ -426,9 +454,10 @@ fe_backfill_consume(FeIngest *ingest)
 			return false;
 		if (fe_apply_run(ingest->backfill_apply) != FE_APPLY_DONE)
 		{
-			ingest->memory_full = true;
+			wait_for_memory(ingest);
 			return false;
 		}
+		job->full_since = 0;
 		job->batch_open = false;
 	}
 	return true;

@@ -69,6 +69,24 @@ set_server($node, 'feature_engine.memory', '128MB');
 sql('INSERT INTO orders (customer, total) SELECT n % 900, 1 FROM generate_series(1, 300000) n');
 is_exact($node, 'postgres', '300,000 rows in one transaction');
 
+# a new view that does not fit is given up after a while: the others go on, and its table
+# is not held
+set_server($node, 'feature_engine.memory', '24MB');
+sql(q{CREATE TABLE wide AS SELECT n AS id, repeat('x', 500) || n AS note FROM generate_series(1, 100000) n;
+	ALTER TABLE wide REPLICA IDENTITY FULL;
+	SELECT create_feature_view('big', 'SELECT id, max(note) AS note FROM wide GROUP BY id')});
+poll(q{SELECT state = 'failed' AND last_error LIKE 'feature_engine.memory is full%' FROM status WHERE name = 'big'},
+	'a view too large: in status');
+sql(q{INSERT INTO orders (customer, total) VALUES (7, 77); SELECT sync(view => 'customer_features')});
+is(sql('SELECT n FROM customer_features WHERE customer = 7'), sql('SELECT count(*) FROM orders WHERE customer = 7'),
+	'the other view goes on');
+sql(q{BEGIN; SET LOCAL lock_timeout = '5s'; TRUNCATE wide; COMMIT;
+	INSERT INTO wide VALUES (1, 'small')});
+poll(q{SELECT state = 'live' FROM status WHERE name = 'big'}, 'and it comes back when it fits');
+is(sql('SELECT note FROM big'), 'small', 'with the right value');
+sql(q{SELECT drop_feature_view('big')});
+set_server($node, 'feature_engine.memory', '128MB');
+
 # the reservation is fixed at the start
 my (undef, undef, $warning) = $node->psql('postgres', q{ALTER SYSTEM SET feature_engine.memory = '1GB'});
 like($warning, qr/WARNING:  "feature_engine.memory" \(1024 MB\) is limited by "feature_engine.max_memory" \(128 MB\)/,
