@@ -1,4 +1,4 @@
--- The feature view of DESIGN section 1, under the name :view, over table :source.
+-- The feature view of the README, under the name :view, over table :source.
 SELECT create_feature_view(:'view', format($$
     SELECT customer_id,
            count(*)      FILTER (WHERE w30)                        AS order_count_30d,

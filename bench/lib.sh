@@ -58,7 +58,7 @@ query() {
 	psql -XqAt -v ON_ERROR_STOP=1 "${arguments[@]}"
 }
 
-# The view of DESIGN section 1, live: caught up with all rows there are.
+# The view of the README, live: caught up with all rows there are.
 create_view() {
 	fe_wait psql -XqAt -v ON_ERROR_STOP=1 -v view=customer_features -v source=orders \
 		-f "$BENCH/customer_features.sql" >/dev/null

@@ -1,4 +1,4 @@
--- The source table of the benchmarks: the orders of DESIGN section 1.
+-- The source table of the benchmarks: the orders of the README.
 CREATE TABLE orders (
     id          bigserial PRIMARY KEY,
     customer_id int,
