@@ -227,9 +227,8 @@ fe_slot_create(Oid dboid)
 	CommitTransactionCommand();
 }
 
-/* ERROR where the acquired slot has our name, but is somebody else's. */
-void
-fe_slot_require_own(Oid dboid)
+static void
+require_own(Oid dboid)
 {
 	ReplicationSlot *slot = MyReplicationSlot;
 
@@ -241,6 +240,28 @@ fe_slot_require_own(Oid dboid)
 					NameStr(slot->data.name)),
 			 errdetail("Feature views of the database need a slot of that name."),
 			 errhint("Drop it with pg_drop_replication_slot() if nothing needs it.")));
+}
+
+/*
+ * ERROR where the acquired slot has our name, but is somebody else's, or where
+ * somebody who held it meanwhile has moved it past what was applied: decoding
+ * would leave changes out.  The next ingest worker sees that and begins anew.
+ */
+void
+fe_slot_require_own(Oid dboid)
+{
+	ReplicationSlot *slot = MyReplicationSlot;
+	XLogRecPtr	applied = pg_atomic_read_u64(&fe_my_database()->applied_lsn);
+
+	require_own(dboid);
+	if (applied == InvalidXLogRecPtr || slot->data.confirmed_flush <= applied)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("replication slot \"%s\" was moved by somebody else",
+					NameStr(slot->data.name)),
+			 errdetail("It is at %X/%X, and changes have been taken in up to %X/%X. The feature views of this database are rebuilt from their tables.",
+					   LSN_FORMAT_ARGS(slot->data.confirmed_flush), LSN_FORMAT_ARGS(applied))));
 }
 
 /*
@@ -257,7 +278,7 @@ fe_slot_drop(Oid dboid)
 		return;
 	fe_slot_name(dboid, &name);
 	fe_compat_slot_acquire(NameStr(name));
-	fe_slot_require_own(dboid);
+	require_own(dboid);
 	problem = problem_of_slot(&MyReplicationSlot->data);
 	ReplicationSlotRelease();
 	if (problem != NULL)

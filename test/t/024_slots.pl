@@ -130,18 +130,34 @@ is_healed($from, qr/WARNING:  feature view "customer_features" is built from its
 	'invalidated before a start');
 
 # ---- held by somebody else ----
-my ($out, $err) = ('', '');
-$from = -s $node->logfile;
-set_server($node, 'feature_engine.inject_error', 'ingest');
-poll('SELECT NOT active FROM pg_replication_slots', 'nobody works');
-my $holder = IPC::Run::start(
-	[ 'pg_recvlogical', '-d', $node->connstr('postgres'), '-S', $name, '--start', '--no-loop', '-f', '-' ],
-	'<', '/dev/null', '>', \$out, '2>', \$err);
-$holder->finish;
-like($err, qr/feature_engine/, 'pg_recvlogical gets nothing of it') or diag $err;
-diag $err;
-set_server($node, 'feature_engine.inject_error', undef);
-is_exact($node, 'postgres', 'after pg_recvlogical');
+# What he is sent and confirms is lost for us: then views are built anew.
+foreach my $confirms (0, 1)
+{
+	my $what = $confirms ? 'held, and moved on' : 'held';
+	my ($out, $err) = ('', '');
+	$from = -s $node->logfile;
+	set_server($node, 'feature_engine.inject_error', 'ingest');
+	poll('SELECT NOT active FROM pg_replication_slots', 'nobody works');
+	my $holder = IPC::Run::start(
+		[ 'pg_recvlogical', '-d', $node->connstr('postgres'), '-S', $name, '--start', '--no-loop',
+			'-s', $confirms ? 1 : 0, '-f', $confirms ? '-' : '/dev/full' ],
+		'<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(90));
+	poll('SELECT active FROM pg_replication_slots', "$what: somebody has it");
+	set_server($node, 'feature_engine.inject_error', undef);
+	poll(q{SELECT last_error LIKE 'replication slot "feature_engine_%" is active for PID %' FROM status}, "$what: status says so");
+	like(log_since($from), qr/ERROR:  replication slot "$name" is active for PID \d+/, "$what: so does the log");
+	if ($confirms)
+	{
+		$lsn = sql('INSERT INTO orders (customer, total) VALUES (52, 1); DELETE FROM orders WHERE customer = 7; SELECT pg_current_wal_lsn()');
+		poll("SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots", "$what: changes are his");
+	}
+	my ($rc, undef, $timeout) = $node->psql('postgres', q{SELECT sync('200 ms')});
+	like($timeout, qr/timed out/, "$what: sync() does not pretend");
+	$holder->signal('INT');
+	$holder->finish;
+	is_healed($from, $confirms ? $rebuilt : qr/is active for PID/, $what);
+	unlike(log_since($from), $rebuilt, "$what: nothing is rebuilt") unless $confirms;
+}
 
 $node->stop('fast');
 done_testing();
