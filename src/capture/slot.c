@@ -77,7 +77,7 @@ static const char *
 problem_of_slot(const ReplicationSlotPersistentData *data)
 {
 	if (fe_compat_slot_invalidated(data))
-		return "The server has removed write-ahead log that it needs; see max_slot_wal_keep_size.";
+		return "The server has invalidated it; see max_slot_wal_keep_size.";
 	if (!fe_compat_slot_synced(data) && data->restart_lsn < begin_of_timeline())
 		return "It is from a time before this server was promoted or restored.";
 	return NULL;

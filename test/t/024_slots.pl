@@ -108,7 +108,7 @@ poll(q{SELECT wal_status = 'lost' FROM pg_replication_slots}, 'the slot has lost
 sql('DELETE FROM orders WHERE customer = 5');
 set_server($node, 'max_slot_wal_keep_size', undef);
 set_server($node, 'feature_engine.inject_wait', undef);
-is_healed($from, qr/WARNING:  replication slot "$name" cannot be used any more\n.*DETAIL:  The server has removed write-ahead log that it needs; see max_slot_wal_keep_size\. It is dropped/,
+is_healed($from, qr/WARNING:  replication slot "$name" cannot be used any more\n.*DETAIL:  The server has invalidated it; see max_slot_wal_keep_size\. It is dropped/,
 	'invalidated');
 
 # the same found at start: there is a checkpoint, which is of no use
