@@ -21,7 +21,7 @@ typedef enum FeSlotStatus
 {
 	FE_SLOT_MISSING,
 	FE_SLOT_USABLE,
-	FE_SLOT_INVALID,			/* WAL removed, or not one of ours */
+	FE_SLOT_INVALID,			/* of no use any more, or not one of ours */
 	FE_SLOT_IN_USE				/* another process holds it */
 } FeSlotStatus;
 

@@ -56,7 +56,7 @@ extern int	fe_decoded_xids_unsettled(FeDecodedXids *set, const TransactionId **x
 
 /* Adds this library to output_plugin_libraries for this process. */
 extern void fe_slot_allow_plugin(void);
-/* ERROR where the slot that this process holds was made by somebody else. */
+/* ERROR where the slot that this process holds was made or moved by somebody else. */
 extern void fe_slot_require_own(Oid dboid);
 
 #endif							/* FE_CAPTURE_INTERNAL_H */

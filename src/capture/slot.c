@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/timeline.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogutils.h"
@@ -30,6 +31,56 @@ fe_slot_name(Oid dboid, NameData *name)
 {
 	memset(name, 0, sizeof(NameData));
 	snprintf(NameStr(*name), NAMEDATALEN, "feature_engine_%u", dboid);
+}
+
+/* ---- state ------------------------------------------------------------------- */
+
+static bool
+is_own(const ReplicationSlotPersistentData *data, Oid dboid)
+{
+	return data->database == dboid && strcmp(NameStr(data->plugin), FE_PLUGIN_NAME) == 0;
+}
+
+/*
+ * Where the server's timeline begins, which is after it was promoted or restored
+ * last; 0 on the first one, and in recovery.
+ */
+static XLogRecPtr
+begin_of_timeline(void)
+{
+	static TimeLineID known = 0;
+	static XLogRecPtr begin = InvalidXLogRecPtr;
+	TimeLineID	current;
+
+	if (RecoveryInProgress())
+		return InvalidXLogRecPtr;
+	current = GetWALInsertionTimeLine();
+	if (known != current)
+	{
+		List	   *history = readTimeLineHistory(current);
+
+		begin = ((TimeLineHistoryEntry *) linitial(history))->begin;
+		known = current;
+		list_free_deep(history);
+	}
+	return begin;
+}
+
+/*
+ * Why one of our slots is of no use any more; NULL: it is.
+ *
+ * A server keeps the slots of its files while it is a standby (a former primary,
+ * a copy of a data directory).  Nothing then protects the catalog rows that
+ * decoding from there would need, and changes may have taken another course.
+ */
+static const char *
+problem_of_slot(const ReplicationSlotPersistentData *data)
+{
+	if (fe_compat_slot_invalidated(data))
+		return "The server has invalidated it; see max_slot_wal_keep_size.";
+	if (!fe_compat_slot_synced(data) && data->restart_lsn < begin_of_timeline())
+		return "It is from a time before this server was promoted or restored.";
+	return NULL;
 }
 
 FeSlotStatus
@@ -56,8 +107,7 @@ fe_slot_status(Oid dboid, XLogRecPtr *restart_lsn, XLogRecPtr *confirmed_lsn, pi
 
 	if (slot != NULL)
 	{
-		if (data.database != dboid || strcmp(NameStr(data.plugin), FE_PLUGIN_NAME) != 0 ||
-			fe_compat_slot_invalidated(&data))
+		if (!is_own(&data, dboid) || problem_of_slot(&data) != NULL)
 			status = FE_SLOT_INVALID;
 		else if (pid != 0 && pid != MyProcPid)
 			status = FE_SLOT_IN_USE;
@@ -177,13 +227,12 @@ fe_slot_create(Oid dboid)
 	CommitTransactionCommand();
 }
 
-/* ERROR where the acquired slot has our name, but is somebody else's. */
-void
-fe_slot_require_own(Oid dboid)
+static void
+require_own(Oid dboid)
 {
 	ReplicationSlot *slot = MyReplicationSlot;
 
-	if (slot->data.database == dboid && strcmp(NameStr(slot->data.plugin), FE_PLUGIN_NAME) == 0)
+	if (is_own(&slot->data, dboid))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -194,6 +243,28 @@ fe_slot_require_own(Oid dboid)
 }
 
 /*
+ * ERROR where the acquired slot has our name, but is somebody else's, or where
+ * somebody who held it meanwhile has moved it past what was applied: decoding
+ * would leave changes out.  The next ingest worker sees that and begins anew.
+ */
+void
+fe_slot_require_own(Oid dboid)
+{
+	ReplicationSlot *slot = MyReplicationSlot;
+	XLogRecPtr	applied = pg_atomic_read_u64(&fe_my_database()->applied_lsn);
+
+	require_own(dboid);
+	if (applied == InvalidXLogRecPtr || slot->data.confirmed_flush <= applied)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("replication slot \"%s\" was moved by somebody else",
+					NameStr(slot->data.name)),
+			 errdetail("It is at %X/%X, and changes have been taken in up to %X/%X. The feature views of this database are rebuilt from their tables.",
+					   LSN_FORMAT_ARGS(slot->data.confirmed_flush), LSN_FORMAT_ARGS(applied))));
+}
+
+/*
  * Drops the slot if there is one; ERROR if another process holds it, or if
  * somebody else made it.
  */
@@ -201,12 +272,20 @@ void
 fe_slot_drop(Oid dboid)
 {
 	NameData	name;
+	const char *problem;
 
 	if (fe_slot_status(dboid, NULL, NULL, NULL) == FE_SLOT_MISSING)
 		return;
 	fe_slot_name(dboid, &name);
 	fe_compat_slot_acquire(NameStr(name));
-	fe_slot_require_own(dboid);
+	require_own(dboid);
+	problem = problem_of_slot(&MyReplicationSlot->data);
 	ReplicationSlotRelease();
+	if (problem != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("replication slot \"%s\" cannot be used any more", NameStr(name)),
+				 errdetail("%s It is dropped, a new one is made, and the feature views of this database are rebuilt from their tables.",
+						   problem)));
 	ReplicationSlotDrop(NameStr(name), true);
 }

@@ -114,6 +114,13 @@ fe_compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
 #define fe_compat_slot_invalidated(data) XLogRecPtrIsInvalid((data)->restart_lsn)
 #endif
 
+/* Was it brought up to date from the primary while this server was a standby? */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_slot_synced(data) ((data)->synced)
+#else
+#define fe_compat_slot_synced(data) false
+#endif
+
 /* A logical slot of this database, without two-phase decoding or failover. */
 #if PG_VERSION_NUM >= 170000
 #define fe_compat_slot_create(name, persistency) \
