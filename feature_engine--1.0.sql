@@ -213,6 +213,12 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'fe_catalog_sql_drop';
 COMMENT ON FUNCTION catalog_sql_drop() IS 'drops what is left of a feature view whose relation or stored definition was dropped';
 CREATE EVENT TRIGGER feature_engine_sql_drop ON sql_drop EXECUTE FUNCTION catalog_sql_drop();
 
+CREATE FUNCTION owner_changed() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'fe_owner_changed';
+COMMENT ON FUNCTION owner_changed() IS 'gives the stored definition of a feature view to the owner of its relation';
+CREATE EVENT TRIGGER feature_engine_owner_changed ON ddl_command_end
+WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW') EXECUTE FUNCTION owner_changed();
+
 CREATE FUNCTION source_rewritten() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'fe_source_rewritten';
 COMMENT ON FUNCTION source_rewritten() IS 'rebuilds feature views whose generated column ALTER TABLE computes anew';

@@ -42,6 +42,11 @@ extern void fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what,
 /* A function that an expression or query calls and the role may not, or InvalidOid. */
 extern Oid	fe_find_forbidden(Node *node, Oid role);
 
+/* ---- rights.c ------------------------------------------------------------- */
+
+/* Does it call anything but PostgreSQL's own immutable functions and ours? */
+extern bool fe_runs_user_code(Node *expr);
+
 /* ---- flatten.c ------------------------------------------------------------ */
 
 typedef struct FeFlatKey
@@ -161,6 +166,9 @@ extern void fe_catalog_delete(int32 viewid);
 /* Runs a statement on our tables as their owner, with a safe search_path. */
 extern void fe_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values,
 							   const char *nulls);
+
+/* InvalidOid when there is no such relation. */
+extern Oid	fe_relation_owner(Oid relid);
 
 /* ---- alter.c ---------------------------------------------------------------- */
 

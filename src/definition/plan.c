@@ -140,8 +140,8 @@ read_view_query(Oid view)
 	return query;
 }
 
-static Oid
-relation_owner(Oid relid)
+Oid
+fe_relation_owner(Oid relid)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner = InvalidOid;
@@ -226,7 +226,7 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	Oid			userid;
 	int			sec;
 
-	plan->owner = relation_owner(plan->defview);
+	plan->owner = fe_relation_owner(plan->defview);
 	if (query == NULL || !OidIsValid(plan->owner))
 	{
 		if (fe_catalog_by_id(row->viewid) == NULL)
