@@ -160,8 +160,8 @@ COMMENT ON AGGREGATE last(anyelement, date) IS
 
 GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;
 
--- Stored definitions: real views, created by the extension's owner and given to
--- the creating user. Nobody else can create anything here.
+-- Stored definitions: real views of the extension's owner, with security_invoker:
+-- nobody else can create or change anything here.
 CREATE SCHEMA feature_engine_def;
 COMMENT ON SCHEMA feature_engine_def IS 'definitions of feature views, as views; written by create_feature_view only';
 GRANT USAGE ON SCHEMA feature_engine_def TO PUBLIC;
@@ -212,12 +212,6 @@ CREATE FUNCTION catalog_sql_drop() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'fe_catalog_sql_drop';
 COMMENT ON FUNCTION catalog_sql_drop() IS 'drops what is left of a feature view whose relation or stored definition was dropped';
 CREATE EVENT TRIGGER feature_engine_sql_drop ON sql_drop EXECUTE FUNCTION catalog_sql_drop();
-
-CREATE FUNCTION owner_changed() RETURNS event_trigger
-LANGUAGE C AS 'MODULE_PATHNAME', 'fe_owner_changed';
-COMMENT ON FUNCTION owner_changed() IS 'gives the stored definition of a feature view to the owner of its relation';
-CREATE EVENT TRIGGER feature_engine_owner_changed ON ddl_command_end
-WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER VIEW') EXECUTE FUNCTION owner_changed();
 
 CREATE FUNCTION source_rewritten() RETURNS event_trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'fe_source_rewritten';

@@ -211,7 +211,7 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 	fe_apply_options(def->plan);
 	fe_check_clashes(def->plan, 0);
 	row->viewid = fe_catalog_next_id();
-	row->definition = fe_create_definition_view(row->name, def->query, owner);
+	row->definition = fe_create_definition_view(row->name, def->query);
 	row->relation = fe_create_relation(schema, row->name, def->plan, owner);
 	fe_record_dependency(row->relation, row->definition);
 	fe_catalog_insert(row);
@@ -291,7 +291,7 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 	drop_pending(old->viewid);
 	fe_check_clashes(def->plan, old->viewid);
 	row->viewid = fe_catalog_next_id();
-	row->definition = fe_create_definition_view(row->name, def->query, def->plan->owner);
+	row->definition = fe_create_definition_view(row->name, def->query);
 	row->generation = old->generation;
 	row->replaces = old->viewid;
 	fe_catalog_insert(row);

@@ -207,11 +207,11 @@ typedef struct FeOwnerContext
  */
 extern void fe_owner_enter(FeOwnerContext *c, const FePlan *plan, bool runs_code);
 extern void fe_owner_leave(const FeOwnerContext *c);
-/* May the current user see messages about this view (its defview), which may
- * hold values?  InvalidOid: about all views. */
-extern bool fe_may_see_errors(Oid definition);
-/* The stored definition of a view of the catalogue, or InvalidOid. */
-extern Oid	fe_definition_of_view(int32 viewid);
+/* May the current user see messages about views of this owner, which may hold
+ * values?  InvalidOid: about all views. */
+extern bool fe_may_see_errors(Oid owner);
+/* The owner of a view of the catalogue, or InvalidOid. */
+extern Oid	fe_owner_of_view(int32 viewid);
 
 /*
  * Ingest worker, inside its transaction: a pending definition is live and

@@ -4,33 +4,24 @@
  *
  * The expressions of a view run as its owner: who reads gets what the owner may
  * see.  So the owner must still be allowed to read the table, all rows of it;
- * his functions must not reach beyond the one evaluation; messages that may
- * hold values are for him; and relation and stored definition have one owner.
+ * his functions must not reach beyond the one evaluation; and messages that may
+ * hold values are for him.
  *
- * Runs in every process; catalogues only, no locks (but those of ALTER VIEW ...
- * OWNER, in the event trigger).
+ * Runs in every process; catalogues only, no locks.
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
 #include "access/transam.h"
-#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
-#include "commands/event_trigger.h"
-#include "commands/tablecmds.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "runtime/compat.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
 #include "definition/definition.h"
-
-PG_FUNCTION_INFO_V1(fe_owner_changed);
 
 /* ---- the owner and the table -------------------------------------------------- */
 
@@ -137,69 +128,25 @@ fe_owner_leave(const FeOwnerContext *c)
 	SetUserIdAndSecContext(c->userid, c->sec);
 }
 
-/* ---- messages -------------------------------------------------------------------- */
+/* ---- owners, and what they may see ------------------------------------------------ */
 
-bool
-fe_may_see_errors(Oid definition)
+Oid
+fe_catalog_owner(const FeCatalogRow *row)
 {
-	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
-		(OidIsValid(definition) && fe_compat_class_ownercheck(definition, GetUserId()));
+	if (row && row->replaces != 0)
+		row = fe_catalog_by_id(row->replaces);
+	return row && OidIsValid(row->relation) ? fe_relation_owner(row->relation) : InvalidOid;
 }
 
 Oid
-fe_definition_of_view(int32 viewid)
+fe_owner_of_view(int32 viewid)
 {
-	FeCatalogRow *row = fe_catalog_by_id(viewid);
-
-	return row ? row->definition : InvalidOid;
+	return fe_catalog_owner(fe_catalog_by_id(viewid));
 }
 
-/* ---- one owner --------------------------------------------------------------------- */
-
-static void
-give_definition(Oid definition, Oid owner)
+bool
+fe_may_see_errors(Oid owner)
 {
-	Oid			userid;
-	int			sec;
-
-	fe_become_owner(&userid, &sec);
-	ATExecChangeOwner(definition, owner, true, AccessExclusiveLock);
-	CommandCounterIncrement();
-	fe_become_self(userid, sec);
-}
-
-/*
- * Event trigger on the end of ALTER TABLE and its like: the relation's owner
- * owns the stored definition, too, and one that is being built to replace it.
- * The expressions run as who can change them.
- */
-Datum
-fe_owner_changed(PG_FUNCTION_ARGS)
-{
-	List	   *rows;
-	ListCell   *lc;
-	ListCell   *lo;
-
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		elog(ERROR, "fe_owner_changed: not called by event trigger manager");
-	CommandCounterIncrement();
-	rows = fe_catalog_read();
-	foreach(lc, rows)
-	{
-		FeCatalogRow *row = lfirst(lc);
-		Oid			owner = OidIsValid(row->relation) ? fe_relation_owner(row->relation) : InvalidOid;
-
-		if (!OidIsValid(owner))
-			continue;			/* a replacement, or half of a view that is being restored */
-		foreach(lo, rows)
-		{
-			FeCatalogRow *other = lfirst(lo);
-			Oid			other_owner = fe_relation_owner(other->definition);
-
-			if ((other == row || other->replaces == row->viewid) &&
-				OidIsValid(other_owner) && other_owner != owner)
-				give_definition(other->definition, owner);
-		}
-	}
-	PG_RETURN_NULL();
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner));
 }

@@ -155,7 +155,7 @@ fe_view_status(PG_FUNCTION_ARGS)
 		values[10] = counter(&view->tombstones);
 		values[11] = counter(&view->null_keys);
 		put_error(values, nulls, 12, error,
-				  fe_may_see_errors(fe_definition_of_view(view->viewid)));
+				  fe_may_see_errors(fe_owner_of_view(view->viewid)));
 		put_time(values, nulls, 13, error_at);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -35,7 +35,7 @@ raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature view \"%s\" has stopped", plan->name),
-				 fe_may_see_errors(plan->defview) ? errdetail("%s", error) : 0,
+				 fe_may_see_errors(plan->owner) ? errdetail("%s", error) : 0,
 				 errhint("It is rebuilt by itself; see feature_engine.status. Set feature_engine.allow_stale to read the last values.")));
 	}
 	if (state == FE_VIEW_RECOVERING)
