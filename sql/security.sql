@@ -285,7 +285,10 @@ DROP OWNED BY sec_owner;
 DROP ROLE sec_owner;
 SELECT owner FROM feature_views WHERE name = 'labels';
 SELECT label FROM labels WHERE shop = 0;
-DROP OWNED BY sec_monitor;
+-- (stored definitions are nobody's, so that functions and tables that they use go with CASCADE)
+SET client_min_messages = warning;
+DROP OWNED BY sec_monitor CASCADE;
+RESET client_min_messages;
 SELECT count(*) FROM feature_views;
 SELECT count(*) FROM pg_class WHERE relnamespace = 'feature_engine_def'::regnamespace;
 
@@ -317,7 +320,7 @@ SELECT create_feature_view('"s''; DROP TABLE sec.sales; --"."v''""; %s {} $$ \ �
 	SELECT "k'""; %n k", "select", sum("a\'$$
 ") AS "f'""; %s {}", count(*) AS "n"
 	FROM "s'; DROP TABLE sec.sales; --"."t"" %s {} $1 \ ü
-x" GROUP BY 1, 2 $q$, redis_key => 'a''";\ %s {{}} $1:{select}:{k''"; %n k}');
+x" GROUP BY 1, 2 $q$, redis_key => 'a''";\ $s {{}} $1:{select}:{k''"; %n k}');
 SELECT create_feature_view(quote_ident(repeat('é', 31)), 'SELECT shop AS "' || repeat('ü', 31) || '", count(*) AS "' || repeat('x', 63) || '" FROM sec.sales GROUP BY 1', online => '{}');
 SELECT sync() > '0/0' AS synced;
 SELECT name, redis_key, state FROM feature_views JOIN status USING (name) ORDER BY name;
@@ -327,7 +330,8 @@ SELECT * FROM "s'; DROP TABLE sec.sales; --"."v'""; %s {} $$ \ ü" ORDER BY "sel
 SELECT count(*) FROM check_feature_view('"v''""; %s {} $$ \ ü"');
 SELECT count(*) FROM check_feature_view(quote_ident(repeat('é', 31)));
 SELECT count(*) FROM check_feature_view('"v''""; %s {} $$ \ ü"', sample => 2);
-SELECT alter_feature_view('"v''""; %s {} $$ \ ü"', online => ARRAY[$$f'"; %s {}$$], redis_key => E'b\n'';{select}{k''"; %n k}');
+SELECT alter_feature_view('"v''""; %s {} $$ \ ü"', online => ARRAY[$$f'"; %s {}$$], redis_key => E'b\n'';{select}/{k''"; %n k}');
+SELECT sync(redis => true) > '0/0' AS synced;
 SELECT refresh_feature_view('"v''""; %s {} $$ \ ü"');
 SELECT sync() > '0/0' AS synced;
 SELECT count(*) FROM check_feature_view('"v''""; %s {} $$ \ ü"');
