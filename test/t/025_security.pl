@@ -134,5 +134,17 @@ foreach my $case (
 	is(sql(q{SELECT sync(view => 'theirs') IS NOT NULL; SELECT sum(n) FROM theirs}), "t\n" . sql('SELECT count(*) FROM orders'), "$give: with every row");
 }
 
+# ---- what a dump brings back: the owner, and a definition that nobody can change ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'restored');
+is($node->safe_psql('restored', q{SELECT feature_engine.sync() IS NOT NULL; SELECT sum(n) FROM theirs}), "t\n" . sql('SELECT count(*) FROM orders'), 'the view of another role, restored');
+my $rights = q{SELECT v.owner, r.rolsuper, d.reloptions FROM feature_engine.feature_views v
+	JOIN pg_class d ON d.oid = v.definition JOIN pg_roles r ON r.oid = d.relowner WHERE name = 'theirs'};
+is($node->safe_psql('restored', $rights), 'analyst|t|{security_invoker=true}', 'its owner, and that of its definition');
+is($node->safe_psql('restored', q{SET ROLE analyst; SELECT count(*) FROM feature_engine.check_feature_view('theirs')}), 0, 'its owner can check it');
+
 $node->stop('fast');
 done_testing();
