@@ -139,7 +139,8 @@ foreach my $case (
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'pg_dump');
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'restored');
+my @load = ('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump);
+$node->command_ok([ @load, '-d', $node->connstr('restored') ], 'restored');
 is($node->safe_psql('restored', q{SELECT feature_engine.sync() IS NOT NULL; SELECT sum(n) FROM theirs}), "t\n" . sql('SELECT count(*) FROM orders'), 'the view of another role, restored');
 my $rights = q{SELECT v.owner, r.rolsuper, d.reloptions FROM feature_engine.feature_views v
 	JOIN pg_class d ON d.oid = v.definition JOIN pg_roles r ON r.oid = d.relowner WHERE name = 'theirs'};
