@@ -160,8 +160,8 @@ COMMENT ON AGGREGATE last(anyelement, date) IS
 
 GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;
 
--- Stored definitions: real views, created by the extension's owner and given to
--- the creating user. Nobody else can create anything here.
+-- Stored definitions: real views of the extension's owner, with security_invoker:
+-- nobody else can create or change anything here.
 CREATE SCHEMA feature_engine_def;
 COMMENT ON SCHEMA feature_engine_def IS 'definitions of feature views, as views; written by create_feature_view only';
 GRANT USAGE ON SCHEMA feature_engine_def TO PUBLIC;
@@ -191,7 +191,7 @@ CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHE
 CREATE UNIQUE INDEX feature_view_catalog_relation ON feature_view_catalog (relation);
 COMMENT ON TABLE feature_view_catalog IS 'feature views of this database; written by the functions of feature_engine only';
 COMMENT ON COLUMN feature_view_catalog.relation IS 'foreign table that users read; NULL while the row is a replacement being built';
-COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view in feature_engine_def';
+COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view in feature_engine_def; belongs to the extension';
 COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definition will take the place of';
 COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
@@ -347,7 +347,7 @@ CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct
 	OUT dirty bigint, OUT tombstones bigint, OUT null_keys bigint, OUT last_error text,
 	OUT last_error_at timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
-COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status';
+COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status. Messages of errors are shown to the view''s owner and to pg_read_all_stats';
 
 CREATE FUNCTION worker_status(OUT ingest_state text, OUT ingest_pid integer, OUT capture_pid integer,
 	OUT applied_lsn pg_lsn,
@@ -357,7 +357,7 @@ CREATE FUNCTION worker_status(OUT ingest_state text, OUT ingest_pid integer, OUT
 	OUT push_field_errors bigint, OUT redis_error text, OUT redis_error_at timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'fe_worker_status';
 COMMENT ON FUNCTION worker_status() IS
-'the workers of this database: state and position of the ingest worker, the process that decodes for it, WAL held back by the replication slot, connection to Redis; no row where no worker was ever asked for';
+'the workers of this database: state and position of the ingest worker, the process that decodes for it, WAL held back by the replication slot, connection to Redis; no row where no worker was ever asked for. Messages of errors are shown to pg_read_all_stats';
 
 CREATE VIEW feature_views AS
 SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
@@ -390,5 +390,5 @@ FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
 	LEFT JOIN worker_status() w ON true;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones, entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error, and the processes that the worker waits for';
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones, entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for';
 GRANT SELECT ON status TO PUBLIC;

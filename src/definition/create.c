@@ -96,9 +96,9 @@ parse_definition(const char *text)
  * he may not call must not come to them.
  */
 static void
-check_functions(Query *query)
+check_functions(Query *query, Oid role)
 {
-	Oid			funcid = fe_find_forbidden((Node *) query, GetUserId());
+	Oid			funcid = fe_find_forbidden((Node *) query, role);
 
 	if (OidIsValid(funcid))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));
@@ -122,7 +122,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	error_context_stack = callback.previous;
 
 	(void) check_permissions((Node *) query, NULL);
-	check_functions(query);
+	check_functions(query, GetUserId());
 	def->a.check = true;
 	def->a.append_only = append_only;
 	def->query = fe_replace_now(&def->a, query);
@@ -211,7 +211,7 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 	fe_apply_options(def->plan);
 	fe_check_clashes(def->plan, 0);
 	row->viewid = fe_catalog_next_id();
-	row->definition = fe_create_definition_view(row->name, def->query, owner);
+	row->definition = fe_create_definition_view(row->name, def->query);
 	row->relation = fe_create_relation(schema, row->name, def->plan, owner);
 	fe_record_dependency(row->relation, row->definition);
 	fe_catalog_insert(row);
@@ -282,12 +282,16 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 
 	if (!fe_compat_class_ownercheck(relation, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(relation));
+	/* whoever replaces it: it stays the owner's view, and runs as he */
+	def->plan->owner = fe_relation_owner(relation);
+	fe_plan_check_owner(def->plan);
+	check_functions(def->query, def->plan->owner);
 	check_columns(old, def->plan);
 	fe_apply_options(def->plan);
 	drop_pending(old->viewid);
 	fe_check_clashes(def->plan, old->viewid);
 	row->viewid = fe_catalog_next_id();
-	row->definition = fe_create_definition_view(row->name, def->query, GetUserId());
+	row->definition = fe_create_definition_view(row->name, def->query);
 	row->generation = old->generation;
 	row->replaces = old->viewid;
 	fe_catalog_insert(row);

@@ -42,6 +42,11 @@ extern void fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what,
 /* A function that an expression or query calls and the role may not, or InvalidOid. */
 extern Oid	fe_find_forbidden(Node *node, Oid role);
 
+/* ---- rights.c ------------------------------------------------------------- */
+
+/* Does it call anything but PostgreSQL's own immutable functions and ours? */
+extern bool fe_runs_user_code(Node *expr);
+
 /* ---- flatten.c ------------------------------------------------------------ */
 
 typedef struct FeFlatKey
@@ -162,6 +167,11 @@ extern void fe_catalog_delete(int32 viewid);
 extern void fe_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values,
 							   const char *nulls);
 
+/* InvalidOid when there is no such relation. */
+extern Oid	fe_relation_owner(Oid relid);
+/* Whose view it is: the relation's owner; InvalidOid while there is no relation. */
+extern Oid	fe_catalog_owner(const FeCatalogRow *row);
+
 /* ---- alter.c ---------------------------------------------------------------- */
 
 /* Ends a replacement at once if both definitions need the same state. */
@@ -183,8 +193,8 @@ extern char *fe_definition_text_of_view(Oid view);
  * declaration; only non-NULL ones change *options. */
 extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 
-/* Creates the stored view, owned by owner; name: a wish, made unique. */
-extern Oid	fe_create_definition_view(const char *name, Query *query, Oid owner);
+/* Creates the stored view; name: a wish, made unique. */
+extern Oid	fe_create_definition_view(const char *name, Query *query);
 /* Creates the foreign table that users read. */
 extern Oid	fe_create_relation(const char *schema, const char *name, const FePlan *plan,
 							   Oid owner);

@@ -31,6 +31,7 @@ struct FeOutputProgram
 	OutputColumn *columns;
 	ExprState  *having;
 	bool		having_uses_time;
+	bool		runs_code;		/* of users */
 	FeTime		time;
 };
 
@@ -58,6 +59,7 @@ make_column(FeOutputProgram *prog, const FePlan *plan, int i)
 	{
 		fix_opfuncids((Node *) expr);
 		column->state = ExecInitExpr(expr, NULL);
+		prog->runs_code |= fe_runs_user_code((Node *) expr);
 	}
 	prog->aggs = bms_add_members(prog->aggs, plan->columns[i].aggs);
 }
@@ -82,10 +84,17 @@ fe_output_program_create(FePlan *plan, const Bitmapset *columns, MemoryContext c
 		fix_opfuncids((Node *) plan->having);
 		prog->having = ExecInitExpr(plan->having, NULL);
 		prog->having_uses_time = contains_now((Node *) plan->having);
+		prog->runs_code |= fe_runs_user_code((Node *) plan->having);
 		prog->aggs = bms_add_members(prog->aggs, plan->having_aggs);
 	}
 	MemoryContextSwitchTo(old);
 	return prog;
+}
+
+bool
+fe_output_program_runs_code(const FeOutputProgram *prog)
+{
+	return prog->runs_code;
 }
 
 Bitmapset *

@@ -140,8 +140,8 @@ read_view_query(Oid view)
 	return query;
 }
 
-static Oid
-relation_owner(Oid relid)
+Oid
+fe_relation_owner(Oid relid)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner = InvalidOid;
@@ -226,14 +226,15 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	Oid			userid;
 	int			sec;
 
-	plan->owner = relation_owner(plan->defview);
+	plan->owner = fe_catalog_owner(row);
 	if (query == NULL || !OidIsValid(plan->owner))
 	{
 		if (fe_catalog_by_id(row->viewid) == NULL)
 			return false;
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stored definition of feature view \"%s\" does not exist", plan->name)));
+				 errmsg("%s of feature view \"%s\" does not exist",
+						query ? "relation" : "stored definition", plan->name)));
 	}
 	fe_analysis_init(&a, NULL, NULL);
 	GetUserIdAndSecContext(&userid, &sec);
@@ -245,6 +246,8 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	plan->version = (int32) plan_fingerprint(plan, row->version);
 	watch(plan->source);
 	watch(plan->defview);
+	if (OidIsValid(plan->relation))
+		watch(plan->relation);	/* its owner */
 	return true;
 }
 

@@ -185,6 +185,34 @@ extern uint64 fe_catalog_change_count(void);
  * old rows that the plan needs.  Not part of fe_plan_load: readers go on.
  */
 extern void fe_plan_check_source(const FePlan *plan);
+/* ---- whose rights count (rights.c) ------------------------------------- */
+
+/* May the view's owner (still) read the table, all rows of it? */
+extern bool fe_plan_owner_may_read(const FePlan *plan);
+/* The same as an ERROR. */
+extern void fe_plan_check_owner(const FePlan *plan);
+
+typedef struct FeOwnerContext
+{
+	Oid			userid;
+	int			sec;
+	int			nestlevel;
+} FeOwnerContext;
+
+/*
+ * Evaluation as the owner, in a security-restricted context.  runs_code:
+ * expressions call functions of users: under a search_path that neither reader
+ * nor other owners choose, and settings that they change are set back.  An
+ * ERROR leaves by itself, with its (sub)transaction.
+ */
+extern void fe_owner_enter(FeOwnerContext *c, const FePlan *plan, bool runs_code);
+extern void fe_owner_leave(const FeOwnerContext *c);
+/* May the current user see messages about views of this owner, which may hold
+ * values?  InvalidOid: about all views. */
+extern bool fe_may_see_errors(Oid owner);
+/* The owner of a view of the catalogue, or InvalidOid. */
+extern Oid	fe_owner_of_view(int32 viewid);
+
 /*
  * Ingest worker, inside its transaction: a pending definition is live and
  * takes the place of the one it replaces (whose id is gone after commit).
@@ -199,6 +227,7 @@ extern char *fe_plan_definition_text(const FePlan *plan);
 typedef struct FeRowProgram FeRowProgram;
 
 extern FeRowProgram *fe_row_program_create(FePlan *plan, MemoryContext cxt);
+extern bool fe_row_program_runs_code(const FeRowProgram *prog);
 typedef enum FeRowResult
 {
 	FE_ROW_OUT,					/* WHERE is not true, at no T */
@@ -229,6 +258,7 @@ typedef struct FeOutputProgram FeOutputProgram;
 /* columns: 0-based column numbers wanted, NULL = all. */
 extern FeOutputProgram *fe_output_program_create(FePlan *plan, const Bitmapset *columns,
 												 MemoryContext cxt);
+extern bool fe_output_program_runs_code(const FeOutputProgram *prog);
 /* Aggregates (0-based) that must be filled in for these columns and HAVING. */
 extern Bitmapset *fe_output_program_aggs(FeOutputProgram *prog);
 /* Gives the input row: keys then aggregates [nkeys + naggs]; T of evaluation. */

@@ -63,7 +63,8 @@ struct FeRowProgram
 	int			nsteps;
 	RowStep    *steps;			/* guards' expressions come before their users */
 	FePlan	   *plan;
-	bool		forbidden;		/* calls what the view's owner may not */
+	bool		forbidden;		/* calls or reads what the view's owner may not */
+	bool		runs_code;		/* of users */
 };
 
 /* ---- preparation --------------------------------------------------------------- */
@@ -171,6 +172,13 @@ step_class(const FePlan *plan, const RowUse *use, int target)
 	return 3;
 }
 
+static bool
+is_forbidden(const FePlan *plan)
+{
+	return OidIsValid(fe_find_forbidden((Node *) plan->rowexprs, plan->owner)) ||
+		!fe_plan_owner_may_read(plan);
+}
+
 FeRowProgram *
 fe_row_program_create(FePlan *plan, MemoryContext cxt)
 {
@@ -211,24 +219,32 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 			prog->steps[prog->nsteps - 1].decides = class == 0;
 		}
 	prog->plan = plan;
-	prog->forbidden = OidIsValid(fe_find_forbidden((Node *) plan->rowexprs, plan->owner));
+	prog->forbidden = is_forbidden(plan);
+	prog->runs_code = fe_runs_user_code((Node *) plan->rowexprs);
 	MemoryContextSwitchTo(old);
 	return prog;
 }
 
 /*
  * The executor has looked at the rights of who made the program: a worker, which
- * may do anything.  An owner who may not call a function any more stops his
- * view, and only this one, with the first row.
+ * may do anything.  An owner who may not call a function any more, or not read
+ * the table, stops his view, and only this one, with the first row.
  */
 static void
 check_forbidden(FeRowProgram *prog)
 {
 	Oid			funcid = fe_find_forbidden((Node *) prog->plan->rowexprs, prog->plan->owner);
 
-	prog->forbidden = OidIsValid(funcid);
-	if (prog->forbidden)
+	if (OidIsValid(funcid))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));
+	fe_plan_check_owner(prog->plan);
+	prog->forbidden = false;
+}
+
+bool
+fe_row_program_runs_code(const FeRowProgram *prog)
+{
+	return prog->runs_code;
 }
 
 /* ---- running --------------------------------------------------------------------- */

@@ -3,8 +3,11 @@
  *		The two relations of a feature view: the stored definition, a real view
  *		in feature_engine_def, and the foreign table that users read.
  *
- * Both are created by the extension's owner and belong to the creating user,
- * who needs no right on feature_engine_def or on the foreign server.  Runs in
+ * Both are created by the extension's owner.  The foreign table belongs to the
+ * creating user, who needs no right on feature_engine_def or on the foreign
+ * server.  The stored view stays the extension's: workers compile what stands in
+ * it, unasked, so that nobody may change it.  Whoever reads it (as
+ * check_feature_view does) reads with his own rights: security_invoker.  Runs in
  * the creating backend (columns are also added by the ingest worker at a
  * swap); takes the locks of CREATE VIEW and CREATE FOREIGN TABLE.
  */
@@ -17,8 +20,11 @@
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "definition/definition.h"
@@ -37,8 +43,16 @@ fill_create(CreateStmt *create, const char *schema, const char *name, List *colu
 	create->oncommit = ONCOMMIT_NOOP;
 }
 
+static void
+let_all_read(Oid view)
+{
+	fe_catalog_execute(psprintf("GRANT SELECT ON %s TO PUBLIC",
+								quote_qualified_identifier(FE_DEF_SCHEMA, get_rel_name(view))),
+					   0, NULL, NULL, NULL);
+}
+
 Oid
-fe_create_definition_view(const char *name, Query *query, Oid owner)
+fe_create_definition_view(const char *name, Query *query)
 {
 	CreateStmt *create = makeNode(CreateStmt);
 	List	   *columns = NIL;
@@ -60,12 +74,14 @@ fe_create_definition_view(const char *name, Query *query, Oid owner)
 													 exprTypmod(expr), exprCollation(expr)));
 	}
 	fill_create(create, FE_DEF_SCHEMA, name, columns);
+	create->options = list_make1(makeDefElem("security_invoker", (Node *) makeBoolean(true), -1));
 	fe_become_owner(&userid, &sec);
-	view = DefineRelation(create, RELKIND_VIEW, owner, NULL, NULL).objectId;
+	view = DefineRelation(create, RELKIND_VIEW, GetUserId(), NULL, NULL).objectId;
 	CommandCounterIncrement();
 	StoreViewQuery(view, query, false);
 	CommandCounterIncrement();
 	fe_become_self(userid, sec);
+	let_all_read(view);
 	return view;
 }
 

@@ -304,8 +304,7 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 	FeOp		newop;
 	bool		has_old = false;
 	bool		has_new = false;
-	Oid			save_user;
-	int			save_sec;
+	FeOwnerContext owner;
 
 	if (rec->kind == FE_RECORD_UPDATE || rec->kind == FE_RECORD_DELETE)
 	{
@@ -313,13 +312,12 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 			return;
 	}
 
-	GetUserIdAndSecContext(&save_user, &save_sec);
-	SetUserIdAndSecContext(view->plan->owner, save_sec | SECURITY_RESTRICTED_OPERATION);
+	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->program));
 	if (rec->has_old)
 		has_old = evaluate_row(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
 		has_new = evaluate_row(apply, view, table->newvalues, table->newnulls, 1, &newop);
-	SetUserIdAndSecContext(save_user, save_sec);
+	fe_owner_leave(&owner);
 
 	if (has_old && has_new && same_contribution(view, &oldop.delta, &newop.delta))
 		return;

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "capture/capture.h"
+#include "definition/plan.h"
 #include "memory/heap.h"
 #include "state/state.h"
 
@@ -74,6 +75,13 @@ put_text(Datum *values, bool *nulls, int i, const char *str)
 {
 	nulls[i] = (str == NULL || str[0] == '\0');
 	values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(str);
+}
+
+/* An error's message may hold values: only who may see them does. */
+static void
+put_error(Datum *values, bool *nulls, int i, const char *error, bool may_see)
+{
+	put_text(values, nulls, i, error[0] == '\0' || may_see ? error : "<insufficient privilege>");
 }
 
 static void
@@ -146,7 +154,8 @@ fe_view_status(PG_FUNCTION_ARGS)
 		values[9] = counter(&view->dirty);
 		values[10] = counter(&view->tombstones);
 		values[11] = counter(&view->null_keys);
-		put_text(values, nulls, 12, error);
+		put_error(values, nulls, 12, error,
+				  fe_may_see_errors(fe_owner_of_view(view->viewid)));
 		put_time(values, nulls, 13, error_at);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -210,7 +219,7 @@ fe_worker_status(PG_FUNCTION_ARGS)
 	values[7] = counter(&db->transactions);
 	values[8] = counter(&db->changes);
 	values[9] = Int32GetDatum(ingest.failures);
-	put_text(values, nulls, 10, ingest.last_error);
+	put_error(values, nulls, 10, ingest.last_error, fe_may_see_errors(InvalidOid));
 	put_time(values, nulls, 11, ingest.last_failure);
 	values[12] = Int32GetDatum(pusher.pid);
 	nulls[12] = pusher.pid == 0;
@@ -218,7 +227,8 @@ fe_worker_status(PG_FUNCTION_ARGS)
 	values[14] = counter(&db->pushes);
 	values[15] = counter(&db->push_failures);
 	values[16] = counter(&db->push_field_errors);
-	put_text(values, nulls, 17, redis_error[0] ? redis_error : pusher.last_error);
+	put_error(values, nulls, 17, redis_error[0] ? redis_error : pusher.last_error,
+			  fe_may_see_errors(InvalidOid));
 	put_time(values, nulls, 18, redis_error[0] ? db->redis_error_at : pusher.last_failure);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;

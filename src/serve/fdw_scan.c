@@ -83,6 +83,30 @@ check_view(const FePlan *plan, int32 planned_for)
 				 errhint("Repeat the query.")));
 }
 
+/*
+ * The relation's owner may do ALTER FOREIGN TABLE.  Rows are formed by the plan,
+ * so that other columns than its own must not be taken for them.
+ */
+static void
+check_relation_columns(const FePlan *plan, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		same = desc->natts == plan->ncolumns;
+
+	for (int i = 0; same && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		same = !att->attisdropped && att->atttypid == plan->columns[i].type;
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("columns of foreign table \"%s\" are not those of feature view \"%s\"",
+						RelationGetRelationName(rel), plan->name),
+				 errhint("They have been altered: drop the feature view and create it again.")));
+}
+
 void
 fe_fdw_begin(ForeignScanState *node, int eflags)
 {
@@ -91,6 +115,7 @@ fe_fdw_begin(ForeignScanState *node, int eflags)
 
 	scan->plan = fe_plan_by_relation(RelationGetRelid(node->ss.ss_currentRelation), false);
 	check_view(scan->plan, intVal(lfourth(fs->fdw_private)));
+	check_relation_columns(scan->plan, node->ss.ss_currentRelation);
 	scan->lookup = intVal(lsecond(fs->fdw_private)) != 0;
 	scan->array_key = intVal(lthird(fs->fdw_private));
 	scan->types = list_nth(fs->fdw_private, 4);

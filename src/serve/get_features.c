@@ -156,11 +156,12 @@ open_lookup(const char *name, int nkeys, const Oid *types)
 	l->values = palloc0(plan->ncolumns * sizeof(Datum));
 	l->nulls = palloc0(plan->ncolumns * sizeof(bool));
 	l->reader = fe_serve_reader_create(plan, NULL, fe_clock_eval_time());
-	l->desc = lookup_rowtype_tupdesc_copy(get_rel_type_id(plan->relation), -1);
+	/* not the relation's row type, which its owner may alter under us */
+	l->desc = BlessTupleDesc(plan->output_desc);
 
 	/* to_jsonb() needs to know its argument's type */
-	arg = (Node *) makeConst(get_rel_type_id(plan->relation), -1, InvalidOid, -1, (Datum) 0,
-							 true, false);
+	arg = (Node *) makeConst(RECORDOID, l->desc->tdtypmod, InvalidOid, -1, (Datum) 0, true,
+							 false);
 	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg), InvalidOid, InvalidOid,
 						COERCE_EXPLICIT_CALL);
 	fmgr_info(F_TO_JSONB, &l->to_jsonb);

@@ -4,7 +4,8 @@
  *
  * Runs in backends.  Aggregates are read by the state room under its partition
  * locks; the expressions around them are evaluated here, without any lock, as
- * the view's owner in a security-restricted context.
+ * the view's owner in a security-restricted context, with a search_path that
+ * the reader does not choose: the same value for every reader, and in Redis.
  */
 #include "postgres.h"
 
@@ -27,13 +28,14 @@ raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 {
 	char		error[FE_ERROR_LEN];
 
+	fe_plan_check_owner(plan);
 	if (state == FE_VIEW_FAILED)
 	{
 		fe_view_get_error(shared, error, sizeof(error));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature view \"%s\" has stopped", plan->name),
-				 errdetail("%s", error),
+				 fe_may_see_errors(plan->owner) ? errdetail("%s", error) : 0,
 				 errhint("It is rebuilt by itself; see feature_engine.status. Set feature_engine.allow_stale to read the last values.")));
 	}
 	if (state == FE_VIEW_RECOVERING)
@@ -239,6 +241,8 @@ make_reader(FePlan *plan, FeViewShared *shared, const Bitmapset *columns)
 	FeServeReader *r = palloc0(sizeof(FeServeReader));
 	int			n = plan->nkeys + plan->naggs;
 
+	/* once a reader: whatever changes it ends the plan, or roles_version */
+	fe_plan_check_owner(plan);
 	r->cxt = cxt;
 	r->plan = plan;
 	r->shared = shared;
@@ -337,13 +341,11 @@ fe_serve_reader_release(FeServeReader *r)
 static bool
 evaluate(FeServeReader *r, Datum *values, bool *nulls)
 {
-	Oid			save_user;
-	int			save_sec;
+	FeOwnerContext owner;
 	bool		exists;
 
 	fe_output_program_input(r->output, r->values, r->nulls, r->T);
-	GetUserIdAndSecContext(&save_user, &save_sec);
-	SetUserIdAndSecContext(r->plan->owner, save_sec | SECURITY_RESTRICTED_OPERATION);
+	fe_owner_enter(&owner, r->plan, fe_output_program_runs_code(r->output));
 	exists = fe_output_program_having(r->output);
 	if (exists)
 		for (int i = 0; i < r->plan->ncolumns; i++)
@@ -352,7 +354,7 @@ evaluate(FeServeReader *r, Datum *values, bool *nulls)
 			if (r->columns == NULL || bms_is_member(i, r->columns))
 				values[i] = fe_output_program_column(r->output, i, &nulls[i]);
 		}
-	SetUserIdAndSecContext(save_user, save_sec);
+	fe_owner_leave(&owner);
 	return exists;
 }
 

@@ -57,7 +57,10 @@ note_failure(FeSyncFailure *failure, FePlan *plan, FeViewShared *shared)
 		return;
 	strlcpy(failure->name, plan->name, sizeof(failure->name));
 	failure->replacement = plan->replaces != 0;
-	fe_view_get_error(shared, failure->error, sizeof(failure->error));
+	if (fe_may_see_errors(plan->owner))
+		fe_view_get_error(shared, failure->error, sizeof(failure->error));
+	else
+		strlcpy(failure->error, "<insufficient privilege>", sizeof(failure->error));
 }
 
 /*
