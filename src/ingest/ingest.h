@@ -88,6 +88,8 @@ typedef struct FeIngest
 	bool		swap_waits;		/* a replacement could not take its place yet */
 	bool		memory_reported;	/* and everybody was told */
 	XLogRecPtr	confirmed_lsn;
+	XLogRecPtr	published_lsn;	/* by this worker */
+	TimestampTz started;
 	TimestampTz next_sweep;
 	TimestampTz next_confirm;
 	TimestampTz next_check;

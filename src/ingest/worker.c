@@ -47,6 +47,7 @@
 #define FE_CHECK_MS				1000
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
 #define FE_IDLE_MS				1000
+#define FE_WELL_MS				10000	/* who lives so long is well */
 #define FE_RETRY_MS				100 /* while memory is full or a swap waits */
 
 /* ---- catalogue -------------------------------------------------------------------- */
@@ -240,6 +241,7 @@ ensure_capture(FeIngest *ingest)
 		pg_atomic_write_u64(&db->applied_lsn, start);
 	}
 	ingest->capture = fe_capture_open(start, ingest->set);
+	ingest->published_lsn = start;
 	ingest->checkpoint_time = GetCurrentTimestamp();
 	ingest->checkpoint_end = start;
 	ingest->ready = true;
@@ -268,6 +270,13 @@ publish_position(FeIngest *ingest, XLogRecPtr position)
 {
 	FeDatabase *db = ingest->db;
 
+	if (position > ingest->published_lsn)
+	{
+		/* a worker that fails each time, here or in decoding, does not get so far */
+		if (ingest->published_lsn != InvalidXLogRecPtr)
+			fe_worker_made_progress();
+		ingest->published_lsn = position;
+	}
 	if (position > pg_atomic_read_u64(&db->applied_lsn))
 		pg_atomic_write_u64(&db->applied_lsn, position);
 	ConditionVariableBroadcast(&db->progress);
@@ -527,8 +536,7 @@ work_once(FeIngest *ingest)
 	more |= consume_backfill(ingest);
 	maintain(ingest);
 	set_memory_full(ingest, ingest->memory_full);
-	/* reading on towards a transaction that fails each time is no progress */
-	if (!ingest->memory_full && !more)
+	if (TimestampDifferenceExceeds(ingest->started, GetCurrentTimestamp(), FE_WELL_MS))
 		fe_worker_made_progress();
 	if (more && !ingest->memory_full)
 		fe_worker_wait(0, PGINVALID_SOCKET, 0);
@@ -544,6 +552,7 @@ fe_ingest_worker_main(Datum arg)
 	ingest = MemoryContextAllocZero(TopMemoryContext, sizeof(FeIngest));
 	ingest->db = fe_worker_start(DatumGetObjectId(arg), "ingest");
 	ingest->heap = fe_heap_of_database(MyDatabaseId);
+	ingest->started = GetCurrentTimestamp();
 	fe_worker_end_helpers();
 	ingest->apply = fe_apply_create(ingest);
 	ingest->backfill_apply = fe_apply_create(ingest);
