@@ -243,8 +243,9 @@ fe_decoder_confirm(FeDecoder *d, XLogRecPtr lsn)
 	XLogRecPtr	restart = slot->data.restart_lsn;
 	TimestampTz now;
 
+	/* back, the server would go as well, to where the log may be gone */
 	lsn = Min(lsn, d->position);
-	if (XLogRecPtrIsInvalid(lsn))
+	if (lsn < slot->data.confirmed_flush)
 		return;
 	LogicalConfirmReceivedLocation(lsn);
 

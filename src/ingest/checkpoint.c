@@ -5,9 +5,9 @@
  * In the ingest worker.  A cycle is due after checkpoint_interval, or after
  * checkpoint_wal of write-ahead log, if anything changed.  It is begun here, between
  * two transactions, and written by a process of its own (../durable/).  The slot is
- * confirmed up to where replay must start: the oldest position stored of any view.
- * A view of which nothing is stored yet holds nothing back; after a crash it is
- * built from its table.
+ * confirmed up to where replay must start: the oldest position stored of any view,
+ * or its first one that is being stored.  A view of which nothing is stored yet
+ * holds nothing back; after a crash it is built from its table.
  *
  * Recovery: when shared memory is new, each view is loaded that was stored whole,
  * by this server, for today's definition, at a position that the slot still has;
@@ -58,10 +58,10 @@ fe_checkpoint_position(FeIngest *ingest)
 	foreach(lc, ingest->views)
 	{
 		FeIngestView *view = lfirst(lc);
-		XLogRecPtr	stored = fe_state_stored_lsn(view->shared);
+		XLogRecPtr	replay = fe_state_replay_lsn(view->shared);
 
-		if (view->applying && stored != InvalidXLogRecPtr)
-			position = Min(position, stored);
+		if (view->applying && replay != InvalidXLogRecPtr)
+			position = Min(position, replay);
 	}
 	return position;
 }
@@ -93,11 +93,9 @@ forget_earlier_builds(FeIngest *ingest)
 
 		if (view->store_is_ours)
 			continue;
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
+		fe_ingest_begin();
 		fe_durable_forget(view->plan->viewid);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		fe_ingest_end();
 		view->store_is_ours = true;
 	}
 }
@@ -122,6 +120,23 @@ begin_cycle(FeIngest *ingest)
 	}
 	ingest->checkpoint_changes = pg_atomic_read_u64(&ingest->db->changes);
 	return any;
+}
+
+/* Switched off: nothing may hold the slot back for the sake of what is stored. */
+static void
+forget_stored(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (!is_live(view) || fe_state_replay_lsn(view->shared) == InvalidXLogRecPtr)
+			continue;
+		fe_state_cycle_forget(view->writer);
+		view->store_is_ours = false;
+	}
 }
 
 static bool
@@ -199,6 +214,8 @@ fe_checkpoint_step(FeIngest *ingest)
 			end_cycle(ingest, now);
 		return;
 	}
+	if (fe_setting_checkpoint_interval == 0)
+		forget_stored(ingest);
 	forget_earlier_builds(ingest);
 	if (fe_apply_in_middle(ingest->apply) || !is_due(ingest, now))
 		return;
@@ -220,12 +237,9 @@ end_of_log(void)
 static bool
 load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
 {
-	bool		ok;
-
 	view->shared->backfill_total = stored->entities;
 	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
-	ok = fe_durable_load(view->plan, stored, view->writer, view->shared, why);
-	if (!ok)
+	if (!fe_durable_load(view->plan, stored, view->writer, view->shared, why))
 		return false;
 	fe_state_load_end(view->writer, stored->lsn);
 	pg_atomic_write_u64(&view->shared->stored_full_bytes, stored->full_bytes);
@@ -259,8 +273,7 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 
 		if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING)
 			continue;
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
+		fe_ingest_begin();
 		found = fe_durable_find(view->plan, &stored, &why);
 		if (found && stored.lsn < confirmed)
 		{
@@ -277,8 +290,7 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 					 errdetail("%s.", why)));
 			fe_ingest_reset_view(ingest, view);
 		}
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		fe_ingest_end();
 	}
 	return start;
 }

@@ -102,6 +102,12 @@ typedef struct FeIngest
 	bool		ready;			/* the slot and all state are as they should be */
 } FeIngest;
 
+/* ---- worker.c ----------------------------------------------------------- */
+
+/* A transaction with a snapshot, for one piece of the worker's work. */
+extern void fe_ingest_begin(void);
+extern void fe_ingest_end(void);
+
 /* ---- views.c: the catalogue's views and what they need ----------------- */
 
 /* Brings ingest->views in line with the catalogue.  False: nothing to serve. */

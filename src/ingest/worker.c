@@ -50,6 +50,21 @@
 #define FE_WELL_MS				10000	/* who lives so long is well */
 #define FE_RETRY_MS				100 /* while memory is full or a swap waits */
 
+/* A transaction for work that looks at tables or runs users' expressions. */
+void
+fe_ingest_begin(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+fe_ingest_end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 /* ---- catalogue -------------------------------------------------------------------- */
 
 static void
@@ -74,11 +89,9 @@ keys_in_redis(FeIngest *ingest)
 {
 	bool		any;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	fe_ingest_begin();
 	any = fe_footprint_any();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	fe_ingest_end();
 	return any;
 }
 
@@ -109,13 +122,11 @@ leave(FeIngest *ingest)
 {
 	bool		installed;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	fe_ingest_begin();
 	(void) fe_plan_list(&installed);
 	if (installed)
 		fe_durable_forget_others(NIL);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	fe_ingest_end();
 	fe_ingest_lose_state(ingest, NULL);
 	drop_slot(ingest);
 	while (ask_for_pusher(ingest))
@@ -134,14 +145,12 @@ forget_stored(FeIngest *ingest)
 	List	   *ids = NIL;
 	ListCell   *lc;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	fe_ingest_begin();
 	foreach(lc, ingest->views)
 		ids = lappend_int(ids, ((FeIngestView *) lfirst(lc))->plan->viewid);
 	if (ingest->catalog_loaded)
 		fe_durable_forget_others(ids);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	fe_ingest_end();
 }
 
 static void
@@ -151,13 +160,11 @@ load_catalog(FeIngest *ingest)
 
 	for (;;)
 	{
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
+		fe_ingest_begin();
 		any = fe_ingest_load_views(ingest);
 		if (any)
 			fe_ingest_build_tables(ingest);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		fe_ingest_end();
 		if (any)
 			break;
 		fe_online_wake(ingest->db);
@@ -250,20 +257,6 @@ ensure_capture(FeIngest *ingest)
 
 /* ---- applying ------------------------------------------------------------------------- */
 
-static void
-begin_work(FeIngest *ingest)
-{
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-end_work(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
 /* Everything up to the position is in. */
 static void
 publish_position(FeIngest *ingest, XLogRecPtr position)
@@ -313,7 +306,7 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	FeIngestView *volatile failed = NULL;
 	volatile bool more = false;
 
-	begin_work(ingest);
+	fe_ingest_begin();
 	PG_TRY();
 	{
 		more = work(ingest);
@@ -331,11 +324,11 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	if (failed)
 	{
 		AbortCurrentTransaction();
-		begin_work(ingest);
+		fe_ingest_begin();
 		fe_ingest_renew_program(failed);
 		more = true;
 	}
-	end_work();
+	fe_ingest_end();
 	MemoryContextSwitchTo(cxt);
 	return more;
 }
@@ -425,7 +418,7 @@ sweep(FeIngest *ingest)
 	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
 	if (fe_apply_in_middle(ingest->apply))
 		return;
-	begin_work(ingest);
+	fe_ingest_begin();
 	pg_atomic_write_u32(&ingest->db->merging, 1);
 	foreach(lc, ingest->views)
 	{
@@ -436,7 +429,7 @@ sweep(FeIngest *ingest)
 		fe_state_sweep(view->writer, budget, fe_clock_now());
 	}
 	pg_atomic_write_u32(&ingest->db->merging, 0);
-	end_work();
+	fe_ingest_end();
 }
 
 static void
@@ -447,9 +440,9 @@ check_sources(FeIngest *ingest)
 	if (now < ingest->next_check)
 		return;
 	ingest->next_check = TimestampTzPlusMilliseconds(now, FE_CHECK_MS);
-	begin_work(ingest);
+	fe_ingest_begin();
 	fe_ingest_check_sources(ingest);
-	end_work();
+	fe_ingest_end();
 }
 
 /* Lets the server recycle WAL, on an idle source too. */
@@ -459,7 +452,7 @@ confirm(FeIngest *ingest)
 	TimestampTz now = GetCurrentTimestamp();
 	XLogRecPtr	position = fe_checkpoint_position(ingest);
 
-	if (ingest->capture == NULL || position == ingest->confirmed_lsn ||
+	if (ingest->capture == NULL || position <= ingest->confirmed_lsn ||
 		(now < ingest->next_confirm && position - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
 		return;
 	fe_capture_confirm(ingest->capture, position);
@@ -485,9 +478,9 @@ swap_replacements(FeIngest *ingest)
 		if (view->plan->replaces == 0 ||
 			pg_atomic_read_u32(&view->shared->state) != FE_VIEW_LIVE)
 			continue;
-		begin_work(ingest);
+		fe_ingest_begin();
 		ingest->swap_waits |= !fe_definition_swap(view->plan->viewid);
-		end_work();
+		fe_ingest_end();
 	}
 }
 

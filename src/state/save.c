@@ -312,6 +312,17 @@ fe_state_stored_lsn(FeViewShared *view)
 	return pg_atomic_read_u64(&fe_view_table(view)->stored_lsn);
 }
 
+XLogRecPtr
+fe_state_replay_lsn(FeViewShared *view)
+{
+	FeTable    *table = fe_view_table(view);
+	XLogRecPtr	stored = pg_atomic_read_u64(&table->stored_lsn);
+
+	if (stored == InvalidXLogRecPtr && pg_atomic_read_u32(&table->cycle) != 0)
+		return pg_atomic_read_u64(&table->cycle_lsn);
+	return stored;
+}
+
 bool
 fe_state_cycle_is_stored(FeViewShared *view)
 {

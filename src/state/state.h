@@ -192,8 +192,13 @@ extern bool fe_state_saver_complete(FeStateSaver *s);
 /* It is durable, and the record that it is whole is too: lets tombstones go. */
 extern void fe_state_saver_stored(FeStateSaver *s);
 
-/* Where replay of this view would start; InvalidXLogRecPtr: nothing is stored. */
+/* The position of what is stored; InvalidXLogRecPtr: nothing is. */
 extern XLogRecPtr fe_state_stored_lsn(FeViewShared *view);
+/*
+ * Replay of this view starts nowhere before this: the position of what is stored
+ * or, while nothing is, of the first cycle under way.  InvalidXLogRecPtr: neither.
+ */
+extern XLogRecPtr fe_state_replay_lsn(FeViewShared *view);
 /* Is the cycle begun last stored? */
 extern bool fe_state_cycle_is_stored(FeViewShared *view);
 

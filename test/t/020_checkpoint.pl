@@ -161,7 +161,7 @@ foreach my $damage (@damages)
 	workload();
 	wait_for_checkpoint();
 	# no later checkpoint shall repair it
-	set_server($node, 'feature_engine.checkpoint_interval', '0');
+	set_server($node, 'feature_engine.checkpoint_interval', '1h');
 	$node->poll_query_until('postgres',
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'feature_engine checkpoint'});
 	workload();
@@ -185,6 +185,45 @@ $node->start;
 workload();
 is_exact($node, 'postgres', 'dropped slot');
 like(log_since($from), qr/the replication slot does not reach back to it/, 'dropped slot: told');
+
+# ---- the slot waits for the first cycle of all, however long that takes ----
+# More of the log than the slot may be behind, and everything in it taken in.
+sub much_log
+{
+	sql(q{SELECT count(pg_logical_emit_message(false, 'filler', repeat('x', 1000000))) FROM generate_series(1, 20)});
+	is_exact($node, 'postgres', 'a long log');
+	return;
+}
+my $confirmed = q{SELECT confirmed_flush_lsn FROM pg_replication_slots};
+
+set_server($node, 'feature_engine.inject_wait', 'checkpoint-chunks');
+sql(q{SELECT refresh_feature_view('customer_features')});
+workload();
+is_exact($node, 'postgres', 'before the first cycle');
+$node->poll_query_until('postgres',
+	q{SELECT count(*) > 0 FROM feature_engine.checkpoint_chunk});
+my $begun = sql('SELECT pg_current_wal_lsn()');
+much_log() foreach 1 .. 3;
+cmp_ok(sql("SELECT pg_wal_lsn_diff(($confirmed), '$begun')"), '<=', 0, 'first cycle: the slot waits');
+$from = -s $node->logfile;
+set_server($node, 'feature_engine.inject_wait', undef);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM feature_engine.checkpoint});
+workload();
+$node->stop('immediate');
+$node->start;
+is_exact($node, 'postgres', 'crash after the first cycle');
+was_loaded($from, 'crash after the first cycle');
+
+# ---- no more checkpoints: nothing is kept for them ----
+wait_for_checkpoint();
+set_server($node, 'feature_engine.checkpoint_interval', '0');
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM feature_engine.checkpoint_chunk});
+is(sql('SELECT count(*) FROM feature_engine.checkpoint'), 0, 'switched off: nothing is stored');
+my $before = sql('SELECT pg_current_wal_lsn()');
+much_log();
+ok($node->poll_query_until('postgres', "SELECT ($confirmed) >= '$before'"), 'switched off: the slot moves on');
+set_server($node, 'feature_engine.checkpoint_interval', undef);
+wait_for_checkpoint();
 
 # ---- a view built anew does not come back as it was ----
 wait_for_checkpoint();
