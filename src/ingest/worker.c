@@ -294,8 +294,8 @@ set_memory_full(FeIngest *ingest, bool full)
 
 /*
  * Work that applies rows, in a transaction.  An error in a view's expression
- * has stopped that view; the others go on with the next call, which true asks
- * for.  Any other error ends the worker.
+ * has stopped that view, or will be skipped; all others go on with the next call,
+ * which true asks for.  Any other error ends the worker.
  */
 static bool
 run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
@@ -303,6 +303,7 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	MemoryContext cxt = CurrentMemoryContext;
 	FeIngestView *volatile failed = NULL;
 	volatile bool more = false;
+	bool		skips;
 
 	begin_work(ingest);
 	PG_TRY();
@@ -311,11 +312,12 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	}
 	PG_CATCH();
 	{
-		failed = fe_apply_failed_view(apply);
+		failed = fe_apply_failed_view(apply, &skips);
 		if (failed == NULL)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(cxt);
-		EmitErrorReport();
+		if (!skips)
+			EmitErrorReport();
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -486,6 +488,7 @@ static void
 maintain(FeIngest *ingest)
 {
 	sweep(ingest);
+	fe_skip_report(ingest);
 	fe_checkpoint_step(ingest);
 	confirm(ingest);
 	fe_backfill_finish_views(ingest);
