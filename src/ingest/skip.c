@@ -152,8 +152,9 @@ fe_skip_report(FeIngest *ingest)
 			continue;
 		fe_view_get_error(view->shared, error, sizeof(error));
 		ereport(LOG,
-				(errmsg("feature view \"%s\" has left out " UINT64_FORMAT " row images whose expressions raise an error",
-						view->plan->name, skipped),
+				(errmsg_plural("feature view \"%s\" has left out " UINT64_FORMAT " row image, whose expressions raise an error",
+							   "feature view \"%s\" has left out " UINT64_FORMAT " row images, whose expressions raise errors",
+							   skipped, view->plan->name, skipped),
 				 errdetail("The last error was: %s", error)));
 		view->skips_reported = skipped;
 		view->next_skip_report = TimestampTzPlusMilliseconds(now, FE_SKIP_REPORT_MS);
