@@ -3,9 +3,9 @@
  *		What the ingest room's own files share; no other room includes this.
  *
  * The ingest worker (worker.c) joins capture, definition and state: it reads a
- * batch of decoded changes, evaluates every row against the views of its table (apply.c, skip.c), merges
- * the results into state, and builds new views from their tables through a
- * helper process (backfill.c, backfill_worker.c).
+ * batch of decoded changes, evaluates every row against the views of its table
+ * (apply.c, skip.c), merges the results into state, and builds new views from
+ * their tables through a helper process (backfill.c, backfill_worker.c).
  */
 #ifndef FE_INGEST_H
 #define FE_INGEST_H
