@@ -183,6 +183,7 @@ CREATE TABLE feature_view_catalog (
 	time_refresh interval,
 	online text[],
 	append_only boolean NOT NULL,
+	on_error text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip')),
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	altered_at timestamptz,
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
@@ -194,6 +195,7 @@ COMMENT ON COLUMN feature_view_catalog.relation IS 'foreign table that users rea
 COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view in feature_engine_def; belongs to the extension';
 COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definition will take the place of';
 COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
+COMMENT ON COLUMN feature_view_catalog.on_error IS 'what an error in an expression over a row does: stop or skip';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
 GRANT SELECT ON feature_view_catalog TO PUBLIC;
 SELECT pg_extension_config_dump('feature_view_catalog', '');
@@ -242,16 +244,16 @@ COMMENT ON FUNCTION tumbling(date, interval, timestamptz) IS 'the same for a dat
 
 CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	append_only boolean DEFAULT false, replace boolean DEFAULT false) RETURNS regclass
+	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop') RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean) IS
-'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one. Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text) IS
+'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	append_only boolean DEFAULT false, replace boolean DEFAULT false) RETURNS regclass
+	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop') RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text) IS
 'the same with an existing view as definition; its query is copied';
 
 CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean
@@ -261,10 +263,10 @@ COMMENT ON FUNCTION drop_feature_view(text, boolean) IS
 
 CREATE FUNCTION alter_feature_view(name text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	reset text[] DEFAULT NULL) RETURNS void
+	reset text[] DEFAULT NULL, on_error text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_alter_feature_view';
-COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[]) IS
-'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again';
+COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text) IS
+'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error builds the view anew, at once';
 
 CREATE FUNCTION refresh_feature_view(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_refresh_feature_view';
@@ -343,7 +345,7 @@ COMMENT ON FUNCTION push_now(text) IS
 -- observe
 
 CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,
-	OUT late bigint, OUT expired bigint, OUT entities bigint, OUT panes bigint, OUT memory_bytes bigint,
+	OUT late bigint, OUT expired bigint, OUT skipped bigint, OUT entities bigint, OUT panes bigint, OUT memory_bytes bigint,
 	OUT dirty bigint, OUT tombstones bigint, OUT null_keys bigint, OUT last_error text,
 	OUT last_error_at timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
@@ -367,7 +369,7 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
 	pg_catalog.pg_get_viewdef(c.definition) AS query,
 	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
-	c.created_at, c.altered_at,
+	c.on_error, c.created_at, c.altered_at,
 	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
@@ -380,7 +382,7 @@ SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
 	CASE WHEN w.lag_bytes = 0 THEN 0
 		 ELSE extract(epoch FROM pg_catalog.clock_timestamp() - w.last_commit) END::float8 AS lag_seconds,
 	w.wal_retained_bytes, coalesce(s.backfill_pct, 0) AS backfill_pct,
-	s.events, s.late, s.expired, s.entities, s.panes, s.memory_bytes,
+	s.events, s.late, s.expired, s.skipped, s.entities, s.panes, s.memory_bytes,
 	s.dirty, s.tombstones, s.null_keys, w.redis_connected, w.pushes, w.push_failures, w.push_field_errors,
 	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
 	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
@@ -390,5 +392,5 @@ FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
 	LEFT JOIN worker_status() w ON true;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones, entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for';
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for';
 GRANT SELECT ON status TO PUBLIC;

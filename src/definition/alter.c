@@ -123,11 +123,13 @@ reset_option(FeViewOptions *options, const char *name)
 		options->online = NIL;
 		options->online_enabled = true;
 	}
+	else if (strcmp(name, "on_error") == 0)
+		options->on_error = FE_ON_ERROR_STOP;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" cannot be reset", name),
-				 errhint("Options are redis_key, ttl, push_interval, time_refresh and online.")));
+				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online and on_error.")));
 }
 
 static void
@@ -145,7 +147,10 @@ reset_options(FeViewOptions *options, ArrayType *names)
 
 /*
  * alter_feature_view(name text, redis_key text, ttl interval, push_interval
- * interval, time_refresh interval, online text[], reset text[])
+ * interval, time_refresh interval, online text[], reset text[], on_error text)
+ *
+ * Another on_error means other state (plan.c has it in the fingerprint): the
+ * ingest worker builds the view anew, at once also where it had stopped.
  */
 Datum
 fe_alter_feature_view(PG_FUNCTION_ARGS)
@@ -161,6 +166,7 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(6))
 		reset_options(&row->options, PG_GETARG_ARRAYTYPE_P(6));
 	fe_options_from_args(fcinfo, 1, &row->options);
+	fe_on_error_from_arg(fcinfo, 7, &row->options);
 	plan = fe_plan_load(row->viewid, CurrentMemoryContext);
 	plan->options = row->options;
 	fe_apply_options(plan);

@@ -59,7 +59,8 @@ enum
 	COL_TIME_REFRESH,
 	COL_ONLINE,
 	COL_APPEND_ONLY,
-	COL_LAST = COL_APPEND_ONLY
+	COL_ON_ERROR,
+	COL_LAST = COL_ON_ERROR
 };
 
 /* ---- identity ----------------------------------------------------------------- */
@@ -131,6 +132,8 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 	o->online = isnull[COL_ONLINE - 1] ? NIL : option_names(v[COL_ONLINE - 1]);
 	o->online_enabled = isnull[COL_ONLINE - 1] || o->online != NIL;
 	o->append_only = DatumGetBool(v[COL_APPEND_ONLY - 1]);
+	/* the table's own check holds it to the names we know */
+	(void) fe_on_error_by_name(TextDatumGetCString(v[COL_ON_ERROR - 1]), &o->on_error);
 }
 
 static FeCatalogRow *
@@ -311,7 +314,7 @@ names_array(List *names)
 
 static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
-	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID
+	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID
 };
 
 static void
@@ -349,6 +352,7 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 	if (o->online == NIL && o->online_enabled)
 		nulls[COL_ONLINE - 1] = 'n';
 	v[COL_APPEND_ONLY - 1] = BoolGetDatum(o->append_only);
+	v[COL_ON_ERROR - 1] = CStringGetTextDatum(fe_on_error_name(o->on_error));
 }
 
 void
@@ -360,8 +364,9 @@ fe_catalog_insert(const FeCatalogRow *row)
 	row_values(row, values, nulls);
 	fe_catalog_execute("INSERT INTO feature_engine." FE_CATALOG_TABLE
 					   " (viewid, name, relation, definition, replaces, version, generation,"
-					   " redis_key, ttl, push_interval, time_refresh, online, append_only)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
+					   " on_error)"
+					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -376,7 +381,7 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " SET name = $2, relation = $3, definition = $4, replaces = $5,"
 					   " version = $6, generation = $7, redis_key = $8, ttl = $9,"
 					   " push_interval = $10, time_refresh = $11, online = $12,"
-					   " append_only = $13, altered_at = now() WHERE viewid = $1",
+					   " append_only = $13, on_error = $14, altered_at = now() WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 

@@ -98,6 +98,41 @@ compare_once(const FePlan *plan, int sample, List **differences)
 	PG_END_TRY();
 }
 
+/*
+ * A view that skips rows cannot be compared while such rows are there: the batch
+ * query raises their error.
+ */
+static void
+compare(const FePlan *plan, int sample, List **differences)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (plan->options.on_error != FE_ON_ERROR_SKIP)
+	{
+		compare_once(plan, sample, differences);
+		return;
+	}
+	PG_TRY();
+	{
+		compare_once(plan, sample, differences);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		if (edata->hint == NULL)
+			edata->hint = psprintf("Feature view \"%s\" has on_error => 'skip': it leaves out rows that "
+								   "raise an error, which its batch query cannot. Such rows must be "
+								   "corrected, or excluded by the definition, before the two can be "
+								   "compared.", plan->name);
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
 static bool
 same_text(const char *a, const char *b)
 {
@@ -149,7 +184,7 @@ find_differences(const FePlan *plan, int sample)
 	List	   *differences = NIL;
 
 	wait_until_caught_up(plan);
-	compare_once(plan, sample, &differences);
+	compare(plan, sample, &differences);
 	for (int i = 1; i < MAX_ATTEMPTS && differences != NIL; i++)
 	{
 		List	   *again = NIL;
@@ -158,7 +193,7 @@ find_differences(const FePlan *plan, int sample)
 		pg_usleep(10000L * i);
 		wait_until_caught_up(plan);
 		/* a sample would be another one */
-		compare_once(plan, -1, &again);
+		compare(plan, -1, &again);
 		differences = still_different(differences, again);
 	}
 	return differences;

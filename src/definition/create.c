@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_OPTIONS		2
 #define ARG_APPEND_ONLY 7
 #define ARG_REPLACE		8
+#define ARG_ON_ERROR	9
 
 /* ---- the query ------------------------------------------------------------------ */
 
@@ -316,6 +317,7 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 	row.options.time_refresh = -1;
 	row.options.online_enabled = true;
 	fe_options_from_args(fcinfo, ARG_OPTIONS, &row.options);
+	fe_on_error_from_arg(fcinfo, ARG_ON_ERROR, &row.options);
 	row.options.append_only = !PG_ARGISNULL(ARG_APPEND_ONLY) && PG_GETARG_BOOL(ARG_APPEND_ONLY);
 	old = fe_catalog_by_name(row.name);
 	if (old && (PG_ARGISNULL(ARG_REPLACE) || !PG_GETARG_BOOL(ARG_REPLACE)))

@@ -192,6 +192,11 @@ extern char *fe_definition_text_of_view(Oid view);
 /* Option arguments start at this argument number, in the order of the SQL
  * declaration; only non-NULL ones change *options. */
 extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+/* on_error; NULL: as it was. */
+extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
+extern const char *fe_on_error_name(FeOnError on_error);
+/* false: it is none of the names. */
+extern bool fe_on_error_by_name(const char *name, FeOnError *on_error);
 
 /* Creates the stored view; name: a wish, made unique. */
 extern Oid	fe_create_definition_view(const char *name, Query *query);

@@ -78,6 +78,21 @@ explain_source(ExplainContext *cxt)
 		put(cxt, "where", expr_text(cxt, plan->where), "evaluated once for each row image");
 }
 
+/* What an error does matters where something is computed for each row. */
+static void
+explain_errors(ExplainContext *cxt)
+{
+	int			computed = 0;
+	ListCell   *lc;
+
+	foreach(lc, cxt->plan->rowexprs)
+		computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+	if (computed > 0)
+		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
+											 computed), computed),
+			"an error in one stops the view; with on_error => 'skip' the row is left out and counted");
+}
+
 /* ---- windows -------------------------------------------------------------------- */
 
 static char *
@@ -264,6 +279,7 @@ fe_explain_feature_view(PG_FUNCTION_ARGS)
 	cxt.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	cxt.names = deparse_context_for(get_rel_name(cxt.plan->source), cxt.plan->source);
 	explain_source(&cxt);
+	explain_errors(&cxt);
 	explain_windows(&cxt);
 	explain_aggregates(&cxt);
 	explain_columns(&cxt);

@@ -77,6 +77,46 @@ fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
 		online_option(PG_GETARG_ARRAYTYPE_P(first + 4), options);
 }
 
+/* ---- on_error ---------------------------------------------------------------------- */
+
+static const char *const on_error_names[] = {
+	[FE_ON_ERROR_STOP] = "stop",
+	[FE_ON_ERROR_SKIP] = "skip"
+};
+
+const char *
+fe_on_error_name(FeOnError on_error)
+{
+	return on_error_names[on_error];
+}
+
+bool
+fe_on_error_by_name(const char *name, FeOnError *on_error)
+{
+	for (int i = 0; i < lengthof(on_error_names); i++)
+		if (strcmp(name, on_error_names[i]) == 0)
+		{
+			*on_error = (FeOnError) i;
+			return true;
+		}
+	return false;
+}
+
+void
+fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(n))
+		return;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (!fe_on_error_by_name(name, &options->on_error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for on_error: \"%s\"", name),
+				 errhint("It is 'stop' or 'skip'.")));
+}
+
 /* ---- views that share a Redis key ------------------------------------------------- */
 
 static void

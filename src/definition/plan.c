@@ -198,6 +198,9 @@ state_fingerprint(const FePlan *plan, int32 generation)
 						 a->spec->flags, a->spec->argtype, a->spec->collation, a->offset,
 						 a->arg, a->order, a->filter, a->track);
 	}
+	/* rows that raise errors are in no state, or there is no state with them */
+	if (plan->options.on_error == FE_ON_ERROR_SKIP)
+		appendStringInfoString(&buf, "skip|");
 	return hash_text(buf.data);
 }
 

@@ -96,6 +96,13 @@ typedef struct FeColumn
 	bool		online;			/* goes to Redis */
 } FeColumn;
 
+/* What an error in a row's expressions does. */
+typedef enum FeOnError
+{
+	FE_ON_ERROR_STOP,			/* the view stops, and is rebuilt after a pause */
+	FE_ON_ERROR_SKIP			/* the row image does not contribute */
+} FeOnError;
+
 typedef struct FeViewOptions
 {
 	char	   *redis_key;		/* template, NULL = default */
@@ -103,6 +110,7 @@ typedef struct FeViewOptions
 	int			push_interval;	/* ms, -1 = the setting */
 	int			time_refresh;	/* s, -1 = the setting */
 	bool		append_only;
+	FeOnError	on_error;
 	List	   *online;			/* column names, NIL = all features */
 	bool		online_enabled; /* false: online => '{}' */
 } FeViewOptions;
@@ -241,6 +249,8 @@ typedef enum FeRowResult
  * CurrentMemoryContext or point into the row; there are none unless the row is
  * in the view.  cutoffs [ntracks]: the view's, which only move forward; what
  * belongs to older times is not evaluated, so apply must leave it out, too.
+ * (Where errors are skipped it is: whether a row raises one must not change
+ * with its age.)
  */
 extern FeRowResult fe_row_program_eval(FeRowProgram *prog, const Datum *row,
 									   const bool *rownulls, pg_atomic_uint64 *cutoffs,

@@ -65,6 +65,7 @@ struct FeRowProgram
 	FePlan	   *plan;
 	bool		forbidden;		/* calls or reads what the view's owner may not */
 	bool		runs_code;		/* of users */
+	bool		at_any_age;		/* rows too old for windows are evaluated, too */
 };
 
 /* ---- preparation --------------------------------------------------------------- */
@@ -221,6 +222,12 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 	prog->plan = plan;
 	prog->forbidden = is_forbidden(plan);
 	prog->runs_code = fe_runs_user_code((Node *) plan->rowexprs);
+
+	/*
+	 * A row that was left out because of an error is retracted one day, and must
+	 * be left out then: the same expressions are evaluated, whatever its age.
+	 */
+	prog->at_any_age = plan->options.on_error == FE_ON_ERROR_SKIP;
 	MemoryContextSwitchTo(old);
 	return prog;
 }
@@ -279,9 +286,13 @@ is_wanted(const FeRowProgram *prog, const RowStep *step, pg_atomic_uint64 *cutof
 	{
 		const RowGuard *guard = &step->guards[i];
 
-		if (guard->track >= 0 &&
-			reach_of(prog, guard->track, cutoffs, values, nulls) != REACH_SOME)
-			continue;
+		if (guard->track >= 0)
+		{
+			Reach		reach = reach_of(prog, guard->track, cutoffs, values, nulls);
+
+			if (reach == REACH_NEVER || (reach == REACH_OVER && !prog->at_any_age))
+				continue;
+		}
 		if (guard->filter >= 0 && (nulls[guard->filter] || !DatumGetBool(values[guard->filter])))
 			continue;
 		return true;

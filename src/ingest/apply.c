@@ -49,7 +49,15 @@ typedef struct FeGroupTxn
 	int64		commit_time;
 	int			changes;
 	List	   *truncated;		/* FeIngestView * cleared by it */
+	List	   *skips;			/* FeSkipCount * */
 } FeGroupTxn;
+
+/* Row images of a transaction that a view left out because of an error. */
+typedef struct FeSkipCount
+{
+	FeIngestView *view;
+	uint64		images;
+} FeSkipCount;
 
 struct FeApply
 {
@@ -60,6 +68,7 @@ struct FeApply
 
 	/* the group being built: all in group_cxt */
 	MemoryContext group_cxt;
+	MemoryContext careful_cxt;	/* one row image's evaluation, where errors are skipped */
 	FeOp	   *ops;
 	int			nops;
 	int			max_ops;
@@ -78,6 +87,7 @@ struct FeApply
 	bool		merged_some;
 
 	FeIngestView *failed;		/* its expression raised the error */
+	bool		skips;			/* and it will leave the row out */
 	FeDelta    *scratch;		/* deltas of one entity, for fe_state_apply */
 	int			max_scratch;
 	FeIngestTable *last_table;	/* of the record read last */
@@ -93,6 +103,8 @@ fe_apply_create(FeIngest *ingest)
 	apply->group_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine apply",
 											 ALLOCSET_DEFAULT_MINSIZE, 64 * 1024,
 											 ALLOCSET_DEFAULT_MAXSIZE);
+	apply->careful_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine careful row",
+											   ALLOCSET_DEFAULT_SIZES);
 	apply->max_ops = FE_GROUP_OPS * 2;
 	apply->ops = MemoryContextAllocHuge(TopMemoryContext, apply->max_ops * sizeof(FeOp));
 	apply->max_txns = FE_GROUP_OPS;
@@ -130,14 +142,20 @@ fe_apply_start(FeApply *apply, FeBatch *batch, FeBackfillJob *job)
 	apply->pass = 0;
 	apply->merged_some = false;
 	apply->npasses = choose_passes(apply, fe_batch_bytes(batch));
+	fe_skip_relax(apply->ingest);
 }
 
 FeIngestView *
-fe_apply_failed_view(FeApply *apply)
+fe_apply_failed_view(FeApply *apply, bool *skips)
 {
-	FeIngestView *view = apply->merged_some ? NULL : apply->failed;
+	FeIngestView *view = apply->failed;
 
+	/* a row that is left out is so in every pass: what is merged remains right */
+	*skips = apply->skips;
+	if (apply->merged_some && !apply->skips)
+		view = NULL;
 	apply->failed = NULL;
+	apply->skips = false;
 	return view;
 }
 
@@ -243,6 +261,86 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 	return true;
 }
 
+/* One row image to be evaluated with care, see fe_skip_evaluate. */
+typedef struct FeCarefulImage
+{
+	FeApply    *apply;
+	FeIngestView *view;
+	const Datum *row;
+	const bool *rownulls;
+	int			sign;
+	FeOp	   *op;
+} FeCarefulImage;
+
+static bool
+evaluate_image(void *arg)
+{
+	FeCarefulImage *image = arg;
+
+	return evaluate_row(image->apply, image->view, image->row, image->rownulls, image->sign,
+						image->op);
+}
+
+/* It is counted when its transaction is merged: till then it may be read again. */
+static void
+note_skipped(FeApply *apply, FeIngestView *view)
+{
+	FeSkipCount *count;
+	ListCell   *lc;
+
+	if (apply->pass > 0)
+		return;
+	foreach(lc, apply->current.skips)
+	{
+		count = lfirst(lc);
+		if (count->view == view)
+		{
+			count->images++;
+			return;
+		}
+	}
+	count = palloc(sizeof(FeSkipCount));
+	count->view = view;
+	count->images = 1;
+	apply->current.skips = lappend(apply->current.skips, count);
+}
+
+/* evaluate_row for a view whose expressions raise errors at present. */
+static bool
+evaluate_carefully(FeApply *apply, FeCarefulImage *image)
+{
+	FeIngestView *view = image->view;
+	FeDelta    *delta = &image->op->delta;
+	int			n = view->nvalues;
+	bool		skipped = false;
+	bool		in = fe_skip_evaluate(view, apply->careful_cxt, evaluate_image, image, &skipped);
+
+	if (skipped)
+		note_skipped(apply, view);
+	else if (in)
+	{
+		Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
+
+		memcpy(values, delta->values, n * (sizeof(Datum) + sizeof(bool)));
+		delta->values = values;
+		delta->nulls = (bool *) (values + n);
+		copy_values(view, delta->values, delta->nulls);
+	}
+	MemoryContextReset(apply->careful_cxt);
+	return in;
+}
+
+static inline bool
+evaluate(FeApply *apply, FeIngestView *view, const Datum *row, const bool *rownulls,
+		 int sign, FeOp *op)
+{
+	FeCarefulImage image = {apply, view, row, rownulls, sign, op};
+
+	if (likely(view->careful == 0))
+		return evaluate_row(apply, view, row, rownulls, sign, op);
+	return evaluate_carefully(apply, &image);
+}
+
 /* Same values, byte for byte: the update leaves the view as it was. */
 static bool
 same_contribution(const FeIngestView *view, const FeDelta *a, const FeDelta *b)
@@ -314,9 +412,9 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 
 	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->program));
 	if (rec->has_old)
-		has_old = evaluate_row(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
+		has_old = evaluate(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
-		has_new = evaluate_row(apply, view, table->newvalues, table->newnulls, 1, &newop);
+		has_new = evaluate(apply, view, table->newvalues, table->newnulls, 1, &newop);
 	fe_owner_leave(&owner);
 
 	if (has_old && has_new && same_contribution(view, &oldop.delta, &newop.delta))
@@ -330,6 +428,7 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 /*
  * An error in a view's expression stops that view, not the others: whoever
  * called fe_apply_run ends the transaction, and begins again without the view.
+ * Or, if the view skips such rows, with this view's taken with care.
  */
 static void
 evaluate_guarded(FeApply *apply, FeIngestView *view, FeIngestTable *table,
@@ -344,8 +443,14 @@ evaluate_guarded(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 		MemoryContext cxt = MemoryContextSwitchTo(apply->group_cxt);
 		ErrorData  *edata = CopyErrorData();
 
-		if (edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
-			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		if (view->careful == 0 && fe_skip_allows(view, edata))
+		{
+			fe_skip_take_care(view);
+			apply->failed = view;
+			apply->skips = true;
+		}
+		else if (edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
+				 edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		{
 			fe_ingest_fail_view(apply->ingest, view, edata->message);
 			apply->failed = view;
@@ -489,6 +594,13 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	foreach(lc, txn->truncated)
 		fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn,
 								apply->npasses, apply->pass);
+	foreach(lc, txn->skips)
+	{
+		FeSkipCount *count = lfirst(lc);
+		pg_atomic_uint64 *skipped = &count->view->shared->skipped;
+
+		pg_atomic_write_u64(skipped, pg_atomic_read_u64(skipped) + count->images);
+	}
 	if (n > 1)
 		qsort(ops + txn->first, n, sizeof(FeOp), compare_ops);
 	for (int i = txn->first; i < txn->end;)
@@ -686,6 +798,7 @@ fe_apply_run(FeApply *apply)
 
 	apply->last_table = NULL;
 	apply->failed = NULL;
+	apply->skips = false;
 	for (; apply->pass < apply->npasses; apply->pass++)
 	{
 		result = run_pass(apply);

@@ -3,9 +3,9 @@
  *		What the ingest room's own files share; no other room includes this.
  *
  * The ingest worker (worker.c) joins capture, definition and state: it reads a
- * batch of decoded changes, evaluates every row against the views of its table (apply.c), merges
- * the results into state, and builds new views from their tables through a
- * helper process (backfill.c, backfill_worker.c).
+ * batch of decoded changes, evaluates every row against the views of its table
+ * (apply.c, skip.c), merges the results into state, and builds new views from
+ * their tables through a helper process (backfill.c, backfill_worker.c).
  */
 #ifndef FE_INGEST_H
 #define FE_INGEST_H
@@ -34,6 +34,7 @@ typedef struct FeIngestView
 	MemoryContext cxt;			/* plan, program, writer */
 	FePlan	   *plan;
 	FeRowProgram *program;
+	MemoryContext program_cxt;
 	FeStateWriter *writer;
 	FeViewShared *shared;
 	int			nvalues;		/* row expressions, and their types' storage */
@@ -46,6 +47,11 @@ typedef struct FeIngestView
 	bool		scanned;		/* backfill has delivered every row */
 	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
 	bool		store_is_ours;	/* what is stored of it is of this build */
+
+	/* on_error => 'skip' (skip.c) */
+	int			careful;		/* row images still to be evaluated with care */
+	uint64		skips_reported; /* FeViewShared.skipped when the log told last */
+	TimestampTz next_skip_report;	/* not before */
 } FeIngestView;
 
 /* One source table and what is known of its rows. */
@@ -140,13 +146,33 @@ extern void fe_apply_start(FeApply *apply, FeBatch *batch, FeBackfillJob *job);
 extern FeApplyResult fe_apply_run(FeApply *apply);
 /*
  * After an ERROR of fe_apply_run: the view whose expression raised it, stopped
- * by now.  The transaction aborted, fe_apply_run can be called again.  NULL: any
- * other error, or one that left state half changed.
+ * by now, or *skips: it will leave the row out.  The transaction aborted,
+ * fe_apply_run can be called again.  NULL: any other error, or one that left
+ * state half changed.
  */
-extern FeIngestView *fe_apply_failed_view(FeApply *apply);
+extern FeIngestView *fe_apply_failed_view(FeApply *apply, bool *skips);
 /* Has part of a transaction been merged (only possible for spilled ones)? */
 extern bool fe_apply_in_middle(const FeApply *apply);
 extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
+
+/* ---- skip.c: on_error => 'skip' ------------------------------------------ */
+
+/* May this view leave out a row image that raises this error? */
+extern bool fe_skip_allows(const FeIngestView *view, const ErrorData *edata);
+/* A row image raised an error: this view's are evaluated with care for a while. */
+extern void fe_skip_take_care(FeIngestView *view);
+/* Between two batches: views whose expressions raise no errors any more. */
+extern void fe_skip_relax(FeIngest *ingest);
+
+/*
+ * Runs evaluate(arg) in a subtransaction and in the context cxt, which is empty
+ * before; an error that the view skips rolls back and sets *skipped.  Any other
+ * is raised again.
+ */
+extern bool fe_skip_evaluate(FeIngestView *view, MemoryContext cxt,
+							 bool (*evaluate) (void *arg), void *arg, bool *skipped);
+/* Says in the log what views have skipped, each at most every minute. */
+extern void fe_skip_report(FeIngest *ingest);
 
 /* ---- backfill.c ---------------------------------------------------------- */
 

@@ -60,7 +60,7 @@ view_create(int32 viewid)
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
-	view->program = fe_row_program_create(view->plan, cxt);
+	fe_ingest_renew_program(view);
 	storage_of_values(view);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, TopMemoryContext);
@@ -112,6 +112,8 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->live_lsn = view->live_lsn;
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
+	newer->skips_reported = view->skips_reported;
+	newer->next_skip_report = view->next_skip_report;
 }
 
 /*
@@ -195,6 +197,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->live_lsn = InvalidXLogRecPtr;
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
+	view->skips_reported = 0;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
@@ -205,7 +208,12 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 void
 fe_ingest_renew_program(FeIngestView *view)
 {
-	view->program = fe_row_program_create(view->plan, view->cxt);
+	if (view->program_cxt)
+		MemoryContextDelete(view->program_cxt);
+	view->program = NULL;
+	view->program_cxt = AllocSetContextCreate(view->cxt, "feature view program",
+											  ALLOCSET_SMALL_SIZES);
+	view->program = fe_row_program_create(view->plan, view->program_cxt);
 }
 
 /*

@@ -296,8 +296,8 @@ set_memory_full(FeIngest *ingest, bool full)
 
 /*
  * Work that applies rows, in a transaction.  An error in a view's expression
- * has stopped that view; the others go on with the next call, which true asks
- * for.  Any other error ends the worker.
+ * has stopped that view, or will be skipped; all others go on with the next call,
+ * which true asks for.  Any other error ends the worker.
  */
 static bool
 run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
@@ -305,6 +305,7 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	MemoryContext cxt = CurrentMemoryContext;
 	FeIngestView *volatile failed = NULL;
 	volatile bool more = false;
+	bool		skips;
 
 	fe_ingest_begin();
 	PG_TRY();
@@ -313,11 +314,12 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	}
 	PG_CATCH();
 	{
-		failed = fe_apply_failed_view(apply);
+		failed = fe_apply_failed_view(apply, &skips);
 		if (failed == NULL)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(cxt);
-		EmitErrorReport();
+		if (!skips)
+			EmitErrorReport();
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -488,6 +490,7 @@ static void
 maintain(FeIngest *ingest)
 {
 	sweep(ingest);
+	fe_skip_report(ingest);
 	fe_checkpoint_step(ingest);
 	confirm(ingest);
 	fe_backfill_finish_views(ingest);

@@ -115,11 +115,12 @@ put_backfill(Datum *values, bool *nulls, int i, FeViewShared *view, FeViewState 
 	values[i] = Float8GetDatum(pct);
 }
 
-#define FE_VIEW_STATUS_COLS 14
+#define FE_VIEW_STATUS_COLS 15
 
 /*
- * view_status(): (viewid, state, backfill_pct, events, late, expired, entities,
- * panes, memory_bytes, dirty, tombstones, null_keys, last_error, last_error_at)
+ * view_status(): (viewid, state, backfill_pct, events, late, expired, skipped,
+ * entities, panes, memory_bytes, dirty, tombstones, null_keys, last_error,
+ * last_error_at)
  */
 Datum
 fe_view_status(PG_FUNCTION_ARGS)
@@ -148,15 +149,16 @@ fe_view_status(PG_FUNCTION_ARGS)
 		values[3] = counter(&view->events);
 		values[4] = counter(&view->late);
 		values[5] = counter(&view->expired);
-		values[6] = counter(&view->entities);
-		values[7] = counter(&view->panes);
-		values[8] = counter(&view->bytes);
-		values[9] = counter(&view->dirty);
-		values[10] = counter(&view->tombstones);
-		values[11] = counter(&view->null_keys);
-		put_error(values, nulls, 12, error,
+		values[6] = counter(&view->skipped);
+		values[7] = counter(&view->entities);
+		values[8] = counter(&view->panes);
+		values[9] = counter(&view->bytes);
+		values[10] = counter(&view->dirty);
+		values[11] = counter(&view->tombstones);
+		values[12] = counter(&view->null_keys);
+		put_error(values, nulls, 13, error,
 				  fe_may_see_errors(fe_owner_of_view(view->viewid)));
-		put_time(values, nulls, 13, error_at);
+		put_time(values, nulls, 14, error_at);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -49,6 +49,7 @@ typedef struct FeViewShared
 	/* changed by the writer only, dirty excepted */
 	pg_atomic_uint64 events;	/* row images applied since build */
 	pg_atomic_uint64 expired;	/* ignored: older than every window */
+	pg_atomic_uint64 skipped;	/* left out: their expressions raised an error */
 	pg_atomic_uint64 late;
 	pg_atomic_uint64 entities;	/* in memory, tombstones included */
 	pg_atomic_uint64 panes;

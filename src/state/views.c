@@ -180,6 +180,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u64(&view->stored_at, 0);
 	pg_atomic_write_u64(&view->events, 0);
 	pg_atomic_write_u64(&view->expired, 0);
+	pg_atomic_write_u64(&view->skipped, 0);
 	pg_atomic_write_u64(&view->late, 0);
 	pg_atomic_write_u64(&view->entities, 0);
 	pg_atomic_write_u64(&view->panes, 0);

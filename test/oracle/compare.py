@@ -3,6 +3,7 @@
 import math
 import time
 
+from views import batch_query
 from workload import run
 
 FLOATS = (700, 701)
@@ -58,8 +59,7 @@ def compare_view(conn, T, name, query):
     run(conn, "SET feature_engine.as_of = %s", (T,))
     try:
         _, floats, got = rows_of(conn, f"SELECT * FROM {name}")
-        # what is stored has T in the place of now(); so must the query that is compared
-        _, _, want = rows_of(conn, query.replace("now()", "feature_engine.now()"))
+        _, _, want = rows_of(conn, batch_query(name, query))
     finally:
         run(conn, "RESET feature_engine.as_of")
     found = diff_rows(got, want, floats, nkeys_of(name))
