@@ -35,25 +35,7 @@ sql(q{
 		FROM events WHERE x > 2 GROUP BY k', redis_key => 'e:{k}', ttl => '1 day');
 });
 
-# Every hash of a prefix, as SQL shows it: key, fields in alphabetical order.
-sub in_redis
-{
-	my ($prefix) = @_;
-	return $redis->cli('EVAL', q{
-		local result = {}
-		for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-			local hash, line = redis.call('HGETALL', key), {}
-			for i = 1, #hash, 2 do
-				if string.sub(hash[i], 1, 1) ~= '_' then
-					line[#line + 1] = hash[i] .. '=' .. hash[i + 1]
-				end
-			end
-			table.sort(line)
-			result[#result + 1] = string.sub(key, #ARGV[1] + 1) .. ' ' .. table.concat(line, ' ')
-		end
-		table.sort(result)
-		return table.concat(result, '\n')}, 0, $prefix);
-}
+sub in_redis { my ($prefix) = @_; return $redis->features($prefix) }
 
 # Lines of the first text that the second has not.
 sub only_in
