@@ -198,6 +198,7 @@ end_cycle(FeIngest *ingest, TimestampTz now)
 	if (!complete)
 		return;
 	ingest->checkpoint_retry = 0;
+	ingest->checkpoints++;
 	ingest->checkpoint_time = now;
 	ingest->checkpoint_end = pg_atomic_read_u64(&ingest->db->applied_lsn);
 }

@@ -96,6 +96,7 @@ typedef struct FeIngest
 	XLogRecPtr	confirmed_lsn;
 	XLogRecPtr	published_lsn;	/* by this worker */
 	TimestampTz started;
+	XLogRecPtr	end_at_start;	/* of the log then */
 	TimestampTz next_sweep;
 	TimestampTz next_confirm;
 	TimestampTz next_check;
@@ -105,6 +106,7 @@ typedef struct FeIngest
 	XLogRecPtr	checkpoint_end; /* applied_lsn then */
 	uint64		checkpoint_changes; /* FeDatabase.changes when it began */
 	TimestampTz checkpoint_retry;	/* not before */
+	uint64		checkpoints;	/* complete cycles of this worker */
 	bool		ready;			/* the slot and all state are as they should be */
 } FeIngest;
 

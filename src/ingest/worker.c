@@ -48,6 +48,7 @@
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
 #define FE_IDLE_MS				1000
 #define FE_WELL_MS				10000	/* who lives so long is well */
+#define FE_CRASH_WATCH_MS		(10 * 60 * 1000)
 #define FE_RETRY_MS				100 /* while memory is full or a swap waits */
 
 /* A transaction for work that looks at tables or runs users' expressions. */
@@ -486,6 +487,22 @@ swap_replacements(FeIngest *ingest)
 	}
 }
 
+/*
+ * Is there work at hand that might crash the server, and would again: what was in
+ * the log when we began, a backfill, a checkpoint?  Where that has happened, the
+ * next checkpoint is waited for, too.
+ */
+static bool
+in_danger(const FeIngest *ingest)
+{
+	if (pg_atomic_read_u64(&ingest->db->applied_lsn) < ingest->end_at_start ||
+		ingest->job != NULL || ingest->checkpoint != NULL)
+		return true;
+	return fe_crashes_starts() > 1 && ingest->checkpoints == 0 &&
+		fe_setting_checkpoint_interval != 0 &&
+		!TimestampDifferenceExceeds(ingest->started, GetCurrentTimestamp(), FE_CRASH_WATCH_MS);
+}
+
 static void
 maintain(FeIngest *ingest)
 {
@@ -495,6 +512,7 @@ maintain(FeIngest *ingest)
 	confirm(ingest);
 	fe_backfill_finish_views(ingest);
 	swap_replacements(ingest);
+	fe_crashes_set_danger(in_danger(ingest));
 }
 
 /* ---- the loop ------------------------------------------------------------------------------ */
@@ -549,6 +567,8 @@ fe_ingest_worker_main(Datum arg)
 	ingest->db = fe_worker_start(DatumGetObjectId(arg), "ingest");
 	ingest->heap = fe_heap_of_database(MyDatabaseId);
 	ingest->started = GetCurrentTimestamp();
+	ingest->end_at_start = GetFlushRecPtr(NULL);
+	fe_crashes_begin(MyDatabaseId);
 	fe_worker_end_helpers();
 	ingest->apply = fe_apply_create(ingest);
 	ingest->backfill_apply = fe_apply_create(ingest);

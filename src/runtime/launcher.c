@@ -37,7 +37,8 @@
  * and be restarted by the postmaster; workers go on meanwhile.  The handles it
  * keeps only tell it of workers that ended before they could register.
  *
- * The guard of the primary's disk (walguard.c) is called from the loop here.
+ * The guard of the primary's disk (walguard.c) is called from the loop here; the
+ * one against crashes that repeat themselves (crashes.c) before a first start.
  */
 #include "postgres.h"
 
@@ -78,6 +79,7 @@ typedef struct LauncherEntry
 	BackgroundWorkerHandle *ingest;
 	BackgroundWorkerHandle *pusher;
 	uint32		served_requests;	/* db->requests when ingest was started */
+	bool		looked;			/* for crashes before the first start */
 } LauncherEntry;
 
 static LauncherEntry *entries;
@@ -392,6 +394,9 @@ tend_ingest(FeDatabase *db, LauncherEntry *entry, TimestampTz now)
 	}
 	check_finished(db, entry);
 
+	if (!entry->looked && db->ingest.pid == 0)
+		fe_crashes_hold_back(db, now);
+	entry->looked = true;
 	if (!db->wanted || fe_guard_holds_back(db->dboid) ||
 		!may_start(db, &db->ingest, now))
 		return;

@@ -241,7 +241,7 @@ extern FeTime fe_clock_eval_time(void);
  * PG_INT64_MIN = none. */
 extern FeTime fe_clock_set_eval_time(FeTime t);
 
-/* ---- workers (launcher.c, worker.c, park.c) --------------------------- */
+/* ---- workers (launcher.c, worker.c, crashes.c, park.c) --------------------------- */
 
 #define FE_ROLE_INGEST		"ingest"
 #define FE_ROLE_CAPTURE		"capture"
@@ -264,6 +264,14 @@ extern PGDLLEXPORT void fe_backfill_worker_main(Datum arg);
 extern FeDatabase *fe_worker_start(Oid dboid, const char *role);
 /* Clears the failure count after real progress. */
 extern void fe_worker_made_progress(void);
+/*
+ * The ingest worker, against crashes of the server that repeat themselves
+ * (crashes.c): after its start it is in danger until it says otherwise.
+ */
+extern void fe_crashes_begin(Oid dboid);
+extern void fe_crashes_set_danger(bool danger);
+/* Starts in a row that did not get through, this one included. */
+extern int	fe_crashes_starts(void);
 /* Worker state as status shows it. */
 extern void fe_worker_set_state(FeWorkerState state);
 /*

@@ -3,7 +3,7 @@ use strict;
 use warnings;
 use File::Basename;
 use lib dirname(__FILE__) . '/../lib';
-use FeatureEngine::Test qw(feature_node orders_view is_exact);
+use FeatureEngine::Test qw(feature_node orders_view is_exact wait_in_log eventually);
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -95,6 +95,22 @@ my $load = IPC::Run::start(
 ok($node->poll_query_until('postgres', 'SELECT max(total) > 1000 FROM orders WHERE customer = 39'), 'there is load');
 killed(sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'feature_engine ingest'}), 'kill -9 of the ingest worker under load');
 $load->kill_kill;
+
+# A change that kills the worker each time does not keep the server from its work.
+{
+	my $from = -s $node->logfile;
+	$node->append_conf('postgresql.conf', "feature_engine.inject_crash = 'decoded'");
+	$node->reload;
+	$node->psql('postgres', 'INSERT INTO orders (customer, total) VALUES (7, 1)');
+	wait_in_log($node, qr/WARNING:  the server has crashed 3 times in a row while feature views were being worked on in database \d+\n.*DETAIL:  Their workers are started again in 2 seconds/,
+		$from, 'crash after crash: the log tells');
+	ok($node->poll_query_until('postgres', q{SELECT worker = 'waiting to restart' AND last_error LIKE '%crashed % times in a row%'
+		FROM feature_engine.status}), 'so does status, while the server is well');
+	$node->append_conf('postgresql.conf', "feature_engine.inject_crash = ''\nfeature_engine.checkpoint_interval = 1s");
+	$node->reload;
+	is_exact($node, 'postgres', 'the cause is gone');
+	eventually('and forgotten', sub { my @files = glob($node->data_dir . '/pg_stat_tmp/feature_engine.*'); !@files });
+}
 
 $node->stop('fast');
 done_testing();
