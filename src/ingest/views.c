@@ -252,8 +252,9 @@ fe_ingest_lose_state(FeIngest *ingest, const char *why)
 	ListCell   *lc;
 
 	if (why != NULL)
-		ereport(LOG,
-				(errmsg("feature views of this database are rebuilt: %s", why)));
+		ereport(WARNING,
+				(errmsg("state of the feature views of this database is discarded: %s", why),
+				 errdetail("They are loaded from their checkpoints where these can be used, and else rebuilt from their tables.")));
 	fe_backfill_cancel(ingest);
 	foreach(lc, ingest->views)
 	{

@@ -203,7 +203,7 @@ give_up_slot(FeIngest *ingest)
 			 errdetail("The slot was dropped; the feature views of this database are rebuilt from their tables.")));
 	drop_slot(ingest);
 	pg_atomic_write_u32(&ingest->db->give_up_slot, 0);
-	fe_ingest_lose_state(ingest, "their replication slot was given up");
+	fe_ingest_lose_state(ingest, NULL);
 	load_catalog(ingest);
 }
 

@@ -81,7 +81,7 @@ without_worker(sub {
 	sql(q{INSERT INTO orders (customer, total) VALUES (50, 1); SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
 		INSERT INTO orders (customer, total) VALUES (51, 1); DELETE FROM orders WHERE customer = 3}) });
 is_exact($node, 'postgres', 'slot dropped by hand');
-wait_in_log($node, qr/feature views of this database are rebuilt: their replication slot is gone/, $from, 'the log tells');
+wait_in_log($node, qr/state of the feature views of this database is discarded: their replication slot is gone/, $from, 'the log tells');
 
 # ... and moved
 $from = -s $node->logfile;
@@ -89,7 +89,7 @@ without_worker(sub {
 	sql(q{INSERT INTO orders (customer, total) VALUES (52, 1); SELECT pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) FROM pg_replication_slots;
 		INSERT INTO orders (customer, total) VALUES (53, 1)}) });
 is_exact($node, 'postgres', 'slot moved by hand');
-wait_in_log($node, qr/feature views of this database are rebuilt: their replication slot was moved/, $from, 'the log tells');
+wait_in_log($node, qr/state of the feature views of this database is discarded: their replication slot was moved/, $from, 'the log tells');
 
 # max_wal_lag: better no features than a full disk
 

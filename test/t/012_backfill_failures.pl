@@ -102,7 +102,7 @@ foreach my $who ([ worker => $worker ], [ helper => $helper ])
 		write_something(++$n);
 		release();
 		comes_to_its_end($what);
-		unlike(substr(slurp_file($node->logfile), $from), qr/ERROR:|are rebuilt/, "$what: no error, no other state lost");
+		unlike(substr(slurp_file($node->logfile), $from), qr/ERROR:|is discarded/, "$what: no error, no other state lost");
 	}
 }
 

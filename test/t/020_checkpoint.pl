@@ -81,7 +81,7 @@ foreach my $point (
 	wait_in_log($node, qr/injected error at "$point"/, $from, "error at $point");
 	set_in_file('feature_engine.inject_error', '');
 	is_exact($node, 'postgres', "error at $point");
-	unlike(log_since($from), qr/cannot be used|are rebuilt/, "error at $point: not rebuilt");
+	unlike(log_since($from), qr/cannot be used|is discarded/, "error at $point: not rebuilt");
 }
 
 foreach my $point (

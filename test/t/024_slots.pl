@@ -43,7 +43,7 @@ sub snatch
 orders_view($node, 'postgres');
 is_exact($node, 'postgres', 'at first');
 my $name = sql(q{SELECT slot_name FROM pg_replication_slots});
-my $rebuilt = qr/feature views of this database are rebuilt: their replication slot (is gone|was moved)/;
+my $rebuilt = qr/state of the feature views of this database is discarded: their replication slot (is gone|was moved)/;
 
 # Values are right, the log has told, and it stays that way.
 sub is_healed

@@ -22,12 +22,12 @@ STEPS = ["1 second", "30 seconds", "7 minutes", "5 hours", "1 day 3 minutes", "9
 
 # Whoever is told to end, or comes while the server is down, says so.
 ALWAYS = [r"FATAL:  terminating ", r"FATAL:  the database system is (starting up|shutting down|in recovery|not yet)"]
-SLOT = [r"replication slot", r"stored state cannot be used", r"are rebuilt: their replication slot is gone", r"logical decoding"]
+SLOT = [r"replication slot", r"stored state cannot be used", r"is discarded: their replication slot is gone", r"logical decoding"]
 EXPLAINS = {
     "slot_drop": SLOT,
     "slot_drop_down": SLOT,
     "disk_full": [r"No space left on device"],
-    "memory": [r"feature_engine.memory is full", r"are rebuilt: .*waited for memory"],
+    "memory": [r"feature_engine.memory is full", r"is discarded: .*waited for memory"],
 }
 
 

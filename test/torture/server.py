@@ -134,7 +134,7 @@ def complaints(lines, explained):
             continue
         who, what = found.groups()
         ours = who.startswith("feature_engine") and re.match("ERROR|FATAL", what)
-        rebuilt = "stored state cannot be used" in what or "are rebuilt:" in what or "has stopped:" in what
+        rebuilt = "stored state cannot be used" in what or "is discarded:" in what or "has stopped:" in what
         if (ours or rebuilt) and not any(re.search(e, what) for e in explained):
             bad += [line] + [d for d in lines[number + 1:number + 2] if " DETAIL:  " in d]
     return bad
