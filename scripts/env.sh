@@ -246,11 +246,10 @@ fe_other_pg() (
 	FE_SRC=$FE_HOME/src
 	FE_PREFIX=$FE_HOME/prefix
 	FE_BIN=$FE_PREFIX$("$FE_PG_CONFIG" --bindir)
-	fe_snapshot "$FE_SRC"
-	fe_private_prefix
-	fe_build "${FE_BUILD_ARGS[@]+"${FE_BUILD_ARGS[@]}"}" >&2
-	fe_install
-	echo "$FE_BIN"
+	# headers of before C23 on a compiler of after it
+	fe_snapshot "$FE_SRC" && fe_private_prefix &&
+		fe_build "${FE_BUILD_ARGS[@]+"${FE_BUILD_ARGS[@]}"}" COPT=-std=gnu17 >&2 &&
+		fe_install && echo "$FE_BIN"
 )
 
 # All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make. With

@@ -35,6 +35,8 @@ sub feature_node
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name, $options{bin} ? (install_path => dirname($options{bin})) : ());
 	$node->init(allows_streaming => 'logical', extra => $options{initdb} // []);
+	# what 18's PostgreSQL::Test sets for every server, and older ones do not know
+	$node->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef) if $options{bin};
 	$node->append_conf('postgresql.conf', $_) foreach settings(%options);
 	$node->start unless $options{stopped};
 	return $node;
