@@ -240,17 +240,16 @@ fe_install() {
 
 # The same for another version that is installed, $1, in the home of a script whose own is
 # another. Prints where its programs are.
-fe_other_pg() (
-	FE_PG_CONFIG=/usr/lib/postgresql/$1/bin/pg_config
-	FE_HOME=$FE_HOME/pg$1
-	FE_SRC=$FE_HOME/src
-	FE_PREFIX=$FE_HOME/prefix
+fe_other_pg() {
+	local FE_PG_CONFIG=/usr/lib/postgresql/$1/bin/pg_config
+	local FE_HOME=$FE_HOME/pg$1
+	local FE_SRC=$FE_HOME/src FE_PREFIX=$FE_HOME/prefix FE_BIN
 	FE_BIN=$FE_PREFIX$("$FE_PG_CONFIG" --bindir)
 	# headers of before C23 on a compiler of after it
 	fe_snapshot "$FE_SRC" && fe_private_prefix &&
 		fe_build "${FE_BUILD_ARGS[@]+"${FE_BUILD_ARGS[@]}"}" COPT=-std=gnu17 >&2 &&
 		fe_install && echo "$FE_BIN"
-)
+}
 
 # All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make. With
 # FE_HOME set, the caller runs inside a home and uses that. FE_HOME_AT chooses its place;
