@@ -92,7 +92,7 @@ sub refuses_at_work
 	$old->stop('fast');
 	my ($out, $rc) = pg_upgrade($old, $bin, $new, '--check');
 	isnt($rc, 0, 'changes that were not taken in: pg_upgrade refuses');
-	like($out, qr/logical replication slots/, 'and says why') or diag($out, logs_of_upgrade($new));
+	like($out, qr/logical replication slots that cannot be upgraded/, 'and says why') or diag($out, logs_of_upgrade($new));
 	$old->append_conf('postgresql.conf', "shared_preload_libraries = 'feature_engine'");
 	my $from = -s $old->logfile;
 	$old->start;
