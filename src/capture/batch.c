@@ -124,12 +124,6 @@ fe_batch_finish(FeBatch *batch, uint64 transactions)
 	fe_batch_rewind(batch);
 }
 
-bool
-fe_batch_in_memory(const FeBatch *batch)
-{
-	return batch->file == NULL;
-}
-
 /* Known for batches that decoding made; 0 for those the caller filled. */
 uint64
 fe_batch_transactions(const FeBatch *batch)

@@ -74,12 +74,10 @@ extern void fe_capture_close(FeCapture *cap);
  * that committed is in this or earlier batches.
  */
 extern FeBatch *fe_capture_read(FeCapture *cap, Size max_bytes, XLogRecPtr *position);
-/* Iterates over the batch's records; the memory of a record stays valid until
- * the end of its transaction only when the batch is in memory
- * (fe_batch_in_memory), otherwise until the next call. */
+/* Iterates over the batch's records; the memory of one is valid as long as the
+ * batch or, if that was spilled, until the next call. */
 extern void fe_batch_rewind(FeBatch *batch);
 extern bool fe_batch_next(FeBatch *batch, FeRecord *rec);
-extern bool fe_batch_in_memory(const FeBatch *batch);
 extern uint64 fe_batch_transactions(const FeBatch *batch);
 extern Size fe_batch_bytes(const FeBatch *batch);
 

@@ -77,7 +77,6 @@ create_segment(FeCapture *cap, XLogRecPtr start_lsn)
 	cap->shared = dsm_segment_address(cap->seg);
 	memset(cap->shared, 0, sizeof(FeStreamShared));
 	cap->shared->start_lsn = start_lsn;
-	cap->shared->reader_proc = MyProc;
 	pg_atomic_init_u32(&cap->shared->reader_gone, 0);
 	pg_atomic_init_u64(&cap->shared->confirm_lsn, InvalidXLogRecPtr);
 	pg_atomic_init_u32(&cap->shared->tables_handle, 0);

@@ -14,7 +14,6 @@
 #include "port/atomics.h"
 #include "runtime/runtime.h"
 #include "storage/dsm.h"
-#include "storage/proc.h"
 #include "storage/shm_mq.h"
 
 /*
@@ -44,7 +43,6 @@ typedef struct FeStreamShared
 {
 	/* set by the ingest worker before the other side starts */
 	XLogRecPtr	start_lsn;		/* decode what committed from here on */
-	PGPROC	   *reader_proc;
 	PGPROC	   *decoder_proc;	/* NULL until it runs */
 
 	pg_atomic_uint32 reader_gone;

@@ -542,18 +542,6 @@ fe_plan_list_uncommitted(void)
 
 /* ---- what else is asked about a plan ----------------------------------------------------- */
 
-void
-fe_plan_check_source(const FePlan *plan)
-{
-	FeAnalysis	a;
-
-	fe_analysis_init(&a, NULL, NULL);
-	a.append_only = plan->options.append_only;
-	a.check = true;
-	a.user = plan->owner;
-	fe_source_check(&a, plan->source);
-}
-
 FeFlat *
 fe_plan_flatten(const FePlan *plan)
 {
@@ -566,12 +554,4 @@ fe_plan_flatten(const FePlan *plan)
 				 errmsg("stored definition of feature view \"%s\" does not exist", plan->name)));
 	fe_analysis_init(&a, NULL, NULL);
 	return fe_flatten(&a, query);
-}
-
-char *
-fe_plan_definition_text(const FePlan *plan)
-{
-	return TextDatumGetCString(DirectFunctionCall2(pg_get_viewdef_ext,
-												   ObjectIdGetDatum(plan->defview),
-												   BoolGetDatum(true)));
 }

@@ -188,11 +188,6 @@ extern List *fe_plan_list_uncommitted(void);
  * catalogue table, or its appearance): a counter that workers compare. */
 extern uint64 fe_catalog_change_count(void);
 
-/*
- * ERROR, with the ALTER TABLE as hint, when the source can no longer give the
- * old rows that the plan needs.  Not part of fe_plan_load: readers go on.
- */
-extern void fe_plan_check_source(const FePlan *plan);
 /* ---- whose rights count (rights.c) ------------------------------------- */
 
 /* May the view's owner (still) read the table, all rows of it? */
@@ -227,8 +222,6 @@ extern Oid	fe_owner_of_view(int32 viewid);
  * False: someone is using the relation, whose columns change; try again later.
  */
 extern bool fe_definition_swap(int32 viewid);
-/* SQL text of the stored definition. */
-extern char *fe_plan_definition_text(const FePlan *plan);
 
 /* ---- run (program.c) -------------------------------------------------- */
 

@@ -216,7 +216,6 @@ fe_durable_write(FePlan *plan, FeViewShared *view)
 			pg_atomic_write_u64(&view->stored_full_bytes, w.bytes);
 		pg_atomic_write_u64(&view->stored_more_bytes,
 							w.full ? 0 : pg_atomic_read_u64(&view->stored_more_bytes) + w.bytes);
-		pg_atomic_write_u64(&view->stored_at, (uint64) GetCurrentTimestamp());
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(w.cxt);

@@ -4,8 +4,8 @@
  *
  * The ingest worker (worker.c) joins capture, definition and state: it reads a
  * batch of decoded changes, evaluates every row against the views of its table
- * (apply.c, skip.c), merges the results into state, and builds new views from
- * their tables through a helper process (backfill.c, backfill_worker.c).
+ * (evaluate.c, skip.c), merges the results into state (apply.c), and builds new
+ * views from their tables through a helper process (backfill.c, backfill_worker.c).
  */
 #ifndef FE_INGEST_H
 #define FE_INGEST_H
@@ -131,7 +131,7 @@ extern void fe_ingest_renew_program(FeIngestView *view);
 /* Stops views whose table was altered so that the log does not tell all of it. */
 extern void fe_ingest_check_sources(FeIngest *ingest);
 
-/* ---- apply.c ------------------------------------------------------------ */
+/* ---- apply.c, evaluate.c ------------------------------------------------------------ */
 
 typedef enum FeApplyResult
 {

@@ -25,7 +25,6 @@
 #include "memory/standalone.h"
 
 #ifndef FE_FRONTEND
-#include <sys/mman.h>
 
 #include "runtime/runtime.h"
 #endif
@@ -388,7 +387,6 @@ fe_heap_private_neighbour(void)
 #else							/* !FE_FRONTEND */
 
 #define POOL_TRANCHE	FE_EXTENSION_NAME "_memory"
-#define HUGE_PAGE_BYTES	(2 * 1024 * 1024)
 
 static uint32
 reserved_pages(void)
@@ -408,30 +406,10 @@ room_request(void)
 	RequestNamedLWLockTranche(POOL_TRANCHE, 1);
 }
 
-/*
- * Entities lie where they were allocated, and changes come in no such order: with
- * small pages of the operating system nearly every access to one costs a walk of
- * the page table first.  Where the system gives huge pages to shared memory on
- * request, ask.  (Those that PostgreSQL's huge_pages got are huge already.)
- */
-static void
-ask_for_huge_pages(char *area, Size size)
-{
-#ifdef MADV_HUGEPAGE
-	char	   *start = (char *) TYPEALIGN(HUGE_PAGE_BYTES, area);
-	char	   *end = (char *) TYPEALIGN_DOWN(HUGE_PAGE_BYTES, area + size);
-
-	if (start < end)
-		(void) madvise(start, end - start, MADV_HUGEPAGE);
-#endif
-}
-
 static void
 room_init(void *area, bool found)
 {
 	area_layout(area, reserved_pages(), fe_setting_max_databases);
-	if (!found)
-		ask_for_huge_pages(area, room_size());
 	pool_lock = &(GetNamedLWLockTranche(POOL_TRANCHE))->lock;
 	if (!found)
 		pool_init(reserved_pages(), fe_setting_max_databases);

@@ -45,7 +45,6 @@ typedef struct FeScheduleEntry
 typedef struct FeSchedule FeSchedule;
 
 extern FeSchedule *fe_schedule_create(MemoryContext cxt);
-extern void fe_schedule_free(FeSchedule *s);
 /* The entity's entry; an entry of an earlier entity at the same place is reset. */
 extern FeScheduleEntry *fe_schedule_get(FeSchedule *s, FeEntityRef ref, bool create);
 extern void fe_schedule_remove(FeSchedule *s, FeEntityRef ref);

@@ -55,12 +55,6 @@ fe_schedule_create(MemoryContext parent)
 	return s;
 }
 
-void
-fe_schedule_free(FeSchedule *s)
-{
-	MemoryContextDelete(s->cxt);
-}
-
 /* ---- heap ---------------------------------------------------------------- */
 
 static void

@@ -276,8 +276,6 @@ extern int	fe_worker_wait(long timeout_ms, pgsocket sock, int sock_events);
 extern bool fe_worker_reloaded;
 /* Role of this process when it is one of our workers, else NULL. */
 extern const char *fe_worker_role;
-/* Writes our own text into the worker's last_error without a failure. */
-extern void fe_worker_note_error(const char *message);
 
 /* The last error this worker reported, "" = none; for exit callbacks. */
 extern const char *fe_worker_last_error(void);

@@ -303,18 +303,6 @@ fe_worker_set_state(FeWorkerState state)
 	}
 }
 
-void
-fe_worker_note_error(const char *message)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	FeWorkerSlot *slot = my_slot ? my_slot : &my_db->ingest;
-
-	SpinLockAcquire(&my_db->mutex);
-	strlcpy(slot->last_error, message, FE_ERROR_LEN);
-	slot->last_failure = now;
-	SpinLockRelease(&my_db->mutex);
-}
-
 int
 fe_worker_wait(long timeout_ms, pgsocket sock, int sock_events)
 {

@@ -44,7 +44,6 @@ typedef struct FeViewShared
 	/* the last whole checkpoint and what was added since; by who writes it */
 	pg_atomic_uint64 stored_full_bytes;
 	pg_atomic_uint64 stored_more_bytes;
-	pg_atomic_uint64 stored_at; /* TimestampTz, 0 = never */
 
 	/* changed by the writer only, dirty excepted */
 	pg_atomic_uint64 events;	/* row images applied since build */

@@ -177,7 +177,6 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u64(&view->backfill_done, 0);
 	pg_atomic_write_u64(&view->stored_full_bytes, 0);
 	pg_atomic_write_u64(&view->stored_more_bytes, 0);
-	pg_atomic_write_u64(&view->stored_at, 0);
 	pg_atomic_write_u64(&view->events, 0);
 	pg_atomic_write_u64(&view->expired, 0);
 	pg_atomic_write_u64(&view->skipped, 0);

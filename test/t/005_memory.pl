@@ -45,6 +45,8 @@ set_server($node, 'feature_engine.memory', '100MB');
 poll(q{SELECT bool_and(worker = 'running') FROM status}, 'raised: status says so');
 is_exact($node, 'postgres', 'raised');
 is(sql('SELECT count(*) FROM customer_features'), 100020, 'every entity is there');
+# (given up in between, if the machine is slow, it is built after a pause)
+poll(q{SELECT state = 'live' FROM status WHERE name = 'second'}, 'the new view is live');
 is(sql(q{SELECT count(*) FROM second s FULL JOIN (SELECT customer, sum(total) AS s FROM orders GROUP BY customer) b USING (customer)
 	WHERE s.s IS DISTINCT FROM b.s}), 0, 'in the new view, too');
 wait_in_log($node, qr/LOG:  feature views take in changes again/, $from, 'raised: so does the log');

@@ -55,25 +55,7 @@ sub features
 }
 
 # All keys and features of a view with one key column, in Redis and in SQL.
-sub in_redis
-{
-	my ($prefix) = @_;
-	my $script = q{
-		local result = {}
-		for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-			local hash, line = redis.call('HGETALL', key), {}
-			for i = 1, #hash, 2 do
-				if string.sub(hash[i], 1, 1) ~= '_' then
-					line[#line + 1] = hash[i] .. '=' .. hash[i + 1]
-				end
-			end
-			table.sort(line)
-			result[#result + 1] = string.sub(key, #ARGV[1] + 1) .. ' ' .. table.concat(line, ' ')
-		end
-		table.sort(result)
-		return table.concat(result, '\n')};
-	return $redis->cli('EVAL', $script, 0, $prefix);
-}
+sub in_redis { my ($prefix) = @_; return $redis->features($prefix) }
 
 sub in_sql
 {

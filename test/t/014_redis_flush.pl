@@ -7,7 +7,6 @@ use lib dirname(__FILE__) . '/../lib';
 use FeatureEngine::Test qw(feature_node eventually set_server wait_in_log);
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
 
 use constant COUNT => FeatureEngine::Test::Redis::COUNT;
 use constant PUSHER => q{SELECT pid FROM pg_stat_activity
@@ -104,9 +103,7 @@ is(sql(q{SELECT pushes FROM worker_status()}), $pushes, 'another logical databas
 	wait_in_log($node, qr/could not resolve Redis host name "no-such-host\.invalid"/, $from,
 		'a name that does not resolve');
 	my $pid = sql(PUSHER);
-	my $begin = time;
-	sql("SELECT pg_terminate_backend($pid, 20000)");
-	cmp_ok(time - $begin, '<', 4, '... does not keep the pusher from listening');
+	is(sql("SELECT pg_terminate_backend($pid, 20000)"), 't', '... does not keep the pusher from listening');
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
 	my $tcp = FeatureEngine::Test::Redis->start('--port', $port, '--bind', '127.0.0.1');
 	set_server($node, 'feature_engine.redis_url', "redis://localhost:$port/1");

@@ -102,7 +102,7 @@ sub promoted_is_exact
 my $not_reached = qr/WARNING:  feature view "customer_features" is built from its table: its stored state cannot be used\n.*DETAIL:  the replication slot does not reach back to it/;
 
 # changes that the standby has and no checkpoint does
-sql($primary, q{ALTER SYSTEM SET feature_engine.checkpoint_interval = 0; SELECT pg_reload_conf()});
+sql($primary, q{ALTER SYSTEM SET feature_engine.checkpoint_interval = '1h'; SELECT pg_reload_conf()});
 change($primary);
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 my $old = sql($standby, 'SELECT viewid, system_identifier, database, replay_lsn FROM feature_engine.checkpoint');

@@ -57,7 +57,7 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
 	pg_catalog.pg_get_viewdef(c.definition) AS query,
 	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
-	c.created_at, c.altered_at,
+	c.on_error, c.created_at, c.altered_at,
 	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced,
 	c.purpose
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation

@@ -196,6 +196,28 @@ sub count { my ($self) = @_; return $self->cli('EVAL', COUNT, 0) }
 # All fields of a hash.
 sub hash { my ($self, $key) = @_; return { split /\n/, $self->cli('HGETALL', $key) } }
 
+# Every hash of a prefix, a line each, as SQL might show it: the rest of the key, and the
+# fields in alphabetical order without the engine's own.
+sub features
+{
+	my ($self, $prefix) = @_;
+	my $script = q{
+		local result = {}
+		for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+			local hash, line = redis.call('HGETALL', key), {}
+			for i = 1, #hash, 2 do
+				if string.sub(hash[i], 1, 1) ~= '_' then
+					line[#line + 1] = hash[i] .. '=' .. hash[i + 1]
+				end
+			end
+			table.sort(line)
+			result[#result + 1] = string.sub(key, #ARGV[1] + 1) .. ' ' .. table.concat(line, ' ')
+		end
+		table.sort(result)
+		return table.concat(result, '\n')};
+	return $self->cli('EVAL', $script, 0, $prefix);
+}
+
 # Signal is TERM, KILL, STOP or CONT.
 sub signal { my ($self, $signal) = @_; return $self->{process}->signal($signal) }
 

@@ -1,0 +1,372 @@
+/*
+ * evaluate.c
+ *		From change records to what each contributes to each view.
+ *
+ * Runs in the ingest worker, inside its transaction, as the owner of the view at
+ * hand.  What a row contributes goes to the group that apply.c will merge; this
+ * changes no state but that of a view which has to stop.  Takes no locks.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+
+#include "ingest/group.h"
+
+/* ---- which views take a transaction ---------------------------------------- */
+
+static int
+compare_xids(const void *a, const void *b)
+{
+	TransactionId x = *(const TransactionId *) a;
+	TransactionId y = *(const TransactionId *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * Did the snapshot see this committed top-level transaction?  It decides by
+ * the copied list alone: pg_subtrans may be truncated by now.
+ */
+bool
+fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid)
+{
+	if (TransactionIdPrecedes(xid, seen->xmin))
+		return true;
+	if (TransactionIdFollowsOrEquals(xid, seen->xmax))
+		return false;
+	return bsearch(&xid, seen->xip, seen->nxip, sizeof(TransactionId), compare_xids) == NULL;
+}
+
+/* Does this view take the current transaction's changes? */
+static inline bool
+view_takes(const FeApply *apply, const FeIngestView *view)
+{
+	if (apply->job)
+		return fe_backfill_has_view(apply->job, view);
+	if (!view->applying || apply->current.end_lsn <= view->replay_from)
+		return false;
+	return view->seen == NULL || !fe_seen_visible(view->seen, apply->xid);
+}
+
+/* ---- one row image ---------------------------------------------------------- */
+
+/*
+ * In a spilled batch a record's memory goes away with the next record, so
+ * results that may point into it are copied.
+ */
+static void
+copy_values(const FeIngestView *view, Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < view->nvalues; i++)
+		if (!nulls[i] && !view->typbyval[i])
+			values[i] = datumCopy(values[i], false, view->typlen[i]);
+}
+
+/*
+ * Evaluates one row image for a view.  False: the row is not in the view, or
+ * not in this pass.
+ */
+static bool
+evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *rownulls,
+			 int sign, FeOp *op)
+{
+	int			n = view->nvalues;
+	Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
+	bool	   *nulls = (bool *) (values + n);
+	FeRowResult result = fe_row_program_eval(view->program, row, rownulls,
+											 view->shared->cutoff, values, nulls);
+
+	if (result != FE_ROW_IN)
+	{
+		if (result == FE_ROW_EXPIRED && apply->pass == 0)
+			pg_atomic_write_u64(&view->shared->expired,
+								pg_atomic_read_u64(&view->shared->expired) + 1);
+		pfree(values);
+		return false;
+	}
+	op->view = view;
+	op->delta.sign = sign;
+	op->delta.values = values;
+	op->delta.nulls = nulls;
+	op->delta.hash = fe_key_hash(view->plan, values, nulls);
+	if (apply->npasses > 1)
+	{
+		if (op->delta.hash % apply->npasses != apply->pass)
+		{
+			pfree(values);
+			return false;
+		}
+		copy_values(view, values, nulls);
+	}
+	return true;
+}
+
+/* One row image to be evaluated with care, see fe_skip_evaluate. */
+typedef struct FeCarefulImage
+{
+	FeApply    *apply;
+	FeIngestView *view;
+	const Datum *row;
+	const bool *rownulls;
+	int			sign;
+	FeOp	   *op;
+} FeCarefulImage;
+
+static bool
+evaluate_image(void *arg)
+{
+	FeCarefulImage *image = arg;
+
+	return evaluate_row(image->apply, image->view, image->row, image->rownulls, image->sign,
+						image->op);
+}
+
+/* It is counted when its transaction is merged: till then it may be read again. */
+static void
+note_skipped(FeApply *apply, FeIngestView *view)
+{
+	FeSkipCount *count;
+	ListCell   *lc;
+
+	if (apply->pass > 0)
+		return;
+	foreach(lc, apply->current.skips)
+	{
+		count = lfirst(lc);
+		if (count->view == view)
+		{
+			count->images++;
+			return;
+		}
+	}
+	count = palloc(sizeof(FeSkipCount));
+	count->view = view;
+	count->images = 1;
+	apply->current.skips = lappend(apply->current.skips, count);
+}
+
+/* evaluate_row for a view whose expressions raise errors at present. */
+static bool
+evaluate_carefully(FeApply *apply, FeCarefulImage *image)
+{
+	FeIngestView *view = image->view;
+	FeDelta    *delta = &image->op->delta;
+	int			n = view->nvalues;
+	bool		skipped = false;
+	bool		in = fe_skip_evaluate(view, apply->careful_cxt, evaluate_image, image, &skipped);
+
+	if (skipped)
+		note_skipped(apply, view);
+	else if (in)
+	{
+		Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
+
+		memcpy(values, delta->values, n * (sizeof(Datum) + sizeof(bool)));
+		delta->values = values;
+		delta->nulls = (bool *) (values + n);
+		copy_values(view, delta->values, delta->nulls);
+	}
+	MemoryContextReset(apply->careful_cxt);
+	return in;
+}
+
+static inline bool
+evaluate(FeApply *apply, FeIngestView *view, const Datum *row, const bool *rownulls,
+		 int sign, FeOp *op)
+{
+	FeCarefulImage image = {apply, view, row, rownulls, sign, op};
+
+	if (likely(view->careful == 0))
+		return evaluate_row(apply, view, row, rownulls, sign, op);
+	return evaluate_carefully(apply, &image);
+}
+
+/* Same values, byte for byte: the update leaves the view as it was. */
+static bool
+same_contribution(const FeIngestView *view, const FeDelta *a, const FeDelta *b)
+{
+	if (a->hash != b->hash)
+		return false;
+	for (int i = 0; i < view->nvalues; i++)
+	{
+		if (a->nulls[i] != b->nulls[i])
+			return false;
+		if (a->nulls[i] || a->values[i] == b->values[i])
+			continue;
+		if (view->typbyval[i] ||
+			!datumIsEqual(a->values[i], b->values[i], false, view->typlen[i]))
+			return false;
+	}
+	return true;
+}
+
+static void
+push_op(FeApply *apply, const FeOp *op)
+{
+	if (apply->nops == apply->max_ops)
+	{
+		apply->max_ops *= 2;
+		apply->ops = repalloc_huge(apply->ops, apply->max_ops * sizeof(FeOp));
+	}
+	apply->ops[apply->nops++] = *op;
+	apply->room += fe_state_room(op->view->writer, &op->delta, 1);
+}
+
+/*
+ * What the log tells of a row that changed must be the whole old row.  A view
+ * that cannot know it stops, with the reason, rather than be wrong.
+ */
+static bool
+check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absent_old)
+{
+	if (view->plan->options.append_only)
+	{
+		fe_ingest_fail_view(apply->ingest, view,
+							"the feature view is append_only, but a row of its table was updated or deleted");
+		return false;
+	}
+	if (!rec->has_old || absent_old > 0)
+	{
+		fe_ingest_fail_view(apply->ingest, view,
+							"the old values of a changed row are not in the log: the table needs REPLICA IDENTITY FULL");
+		return false;
+	}
+	return true;
+}
+
+static void
+evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
+				  const FeRecord *rec, int absent_old)
+{
+	FeOp		oldop;
+	FeOp		newop;
+	bool		has_old = false;
+	bool		has_new = false;
+	FeOwnerContext owner;
+
+	if (rec->kind == FE_RECORD_UPDATE || rec->kind == FE_RECORD_DELETE)
+	{
+		if (!check_old_row(apply, view, rec, absent_old))
+			return;
+	}
+
+	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->program));
+	if (rec->has_old)
+		has_old = evaluate(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
+	if (rec->has_new)
+		has_new = evaluate(apply, view, table->newvalues, table->newnulls, 1, &newop);
+	fe_owner_leave(&owner);
+
+	if (has_old && has_new && same_contribution(view, &oldop.delta, &newop.delta))
+		return;
+	if (has_old)
+		push_op(apply, &oldop);
+	if (has_new)
+		push_op(apply, &newop);
+}
+
+/*
+ * An error in a view's expression stops that view, not the others: whoever
+ * called fe_apply_run ends the transaction, and begins again without the view.
+ * Or, if the view skips such rows, with this view's taken with care.
+ */
+static void
+evaluate_guarded(FeApply *apply, FeIngestView *view, FeIngestTable *table,
+				 const FeRecord *rec, int absent_old)
+{
+	PG_TRY();
+	{
+		evaluate_for_view(apply, view, table, rec, absent_old);
+	}
+	PG_CATCH();
+	{
+		MemoryContext cxt = MemoryContextSwitchTo(apply->group_cxt);
+		ErrorData  *edata = CopyErrorData();
+
+		if (view->careful == 0 && fe_skip_allows(view, edata))
+		{
+			fe_skip_take_care(view);
+			apply->failed = view;
+			apply->skips = true;
+		}
+		else if (edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
+				 edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		{
+			fe_ingest_fail_view(apply->ingest, view, edata->message);
+			apply->failed = view;
+		}
+		MemoryContextSwitchTo(cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* ---- one record -------------------------------------------------------------- */
+
+static FeIngestTable *
+find_table(FeApply *apply, Oid relid)
+{
+	if (apply->last_table == NULL || apply->last_table->relid != relid)
+	{
+		apply->last_table = fe_ingest_table(apply->ingest, relid);
+		apply->last_columns = apply->job ? fe_backfill_columns(apply->job) :
+			fe_capture_table(apply->ingest->capture, relid);
+	}
+	return apply->last_table;
+}
+
+void
+fe_evaluate_change(FeApply *apply, const FeRecord *rec)
+{
+	FeIngestTable *table = find_table(apply, rec->relid);
+	bool		decoded = false;
+	int			absent_old = 0;
+
+	if (table == NULL)
+		return;
+	for (int i = 0; i < table->nviews; i++)
+	{
+		FeIngestView *view = table->views[i];
+
+		if (!view_takes(apply, view))
+			continue;
+		if (!decoded)
+		{
+			if (rec->has_old)
+				absent_old = fe_record_read_image(rec, true, apply->last_columns,
+												  table->oldvalues, table->oldnulls, NULL);
+			if (rec->has_new)
+				fe_record_read_image(rec, false, apply->last_columns,
+									 table->newvalues, table->newnulls, NULL);
+			decoded = true;
+			apply->current.changes++;
+		}
+		evaluate_guarded(apply, view, table, rec, absent_old);
+	}
+}
+
+/* TRUNCATE: what the transaction did to the view so far no longer counts. */
+void
+fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
+{
+	FeIngestTable *table = find_table(apply, rec->relid);
+
+	if (table == NULL)
+		return;
+	for (int i = 0; i < table->nviews; i++)
+	{
+		FeIngestView *view = table->views[i];
+		int			kept = apply->current.first;
+
+		if (!view_takes(apply, view))
+			continue;
+		for (int op = apply->current.first; op < apply->nops; op++)
+			if (apply->ops[op].view != view)
+				apply->ops[kept++] = apply->ops[op];
+		apply->nops = kept;
+		apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+		apply->current.changes++;
+	}
+}
