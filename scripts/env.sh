@@ -108,6 +108,15 @@ fe_installed_pg() {
 	done | sort -n
 }
 
+# Those that are older than the one in use.
+fe_older_pg() {
+	local version current
+	current=$("$FE_PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+	for version in $(fe_installed_pg); do
+		((version >= current)) || echo "$version"
+	done
+}
+
 # The version that the release calls "postgresql", as far as apt's lists know.
 fe_release_pg() {
 	LC_ALL=C apt-cache policy postgresql 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*\).*/\1/p'
@@ -227,6 +236,19 @@ fe_private_prefix() {
 fe_install() {
 	find "$FE_PREFIX" -name 'feature_engine*' \( -type f -o -type l \) -delete
 	make -s -C "$FE_SRC" PG_CONFIG="$FE_PG_CONFIG" DESTDIR="$FE_PREFIX" install >/dev/null
+}
+
+# The same for another version that is installed, $1, in the home of a script whose own is
+# another. Prints where its programs are.
+fe_other_pg() {
+	local FE_PG_CONFIG=/usr/lib/postgresql/$1/bin/pg_config
+	local FE_HOME=$FE_HOME/pg$1
+	local FE_SRC=$FE_HOME/src FE_PREFIX=$FE_HOME/prefix FE_BIN
+	FE_BIN=$FE_PREFIX$("$FE_PG_CONFIG" --bindir)
+	# headers of before C23 on a compiler of after it
+	fe_snapshot "$FE_SRC" && fe_private_prefix &&
+		fe_build "${FE_BUILD_ARGS[@]+"${FE_BUILD_ARGS[@]}"}" COPT=-std=gnu17 >&2 &&
+		fe_install && echo "$FE_BIN"
 }
 
 # All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make. With

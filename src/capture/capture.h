@@ -35,6 +35,17 @@ extern FeSlotStatus fe_slot_status(Oid dboid, XLogRecPtr *restart_lsn,
 extern void fe_slot_create(Oid dboid);
 extern void fe_slot_drop(Oid dboid);
 
+/*
+ * Does this database's slot bring all that committed from lsn on, but for what
+ * this extension wrote itself?
+ */
+extern bool fe_slot_reaches(Oid dboid, XLogRecPtr lsn);
+/*
+ * At shutdown, when all that committed before lsn is stored and nobody holds the
+ * slot: moves it to the end of the log, if nobody else has committed since.
+ */
+extern void fe_slot_skip_own(Oid dboid, XLogRecPtr lsn);
+
 /* A sequence of whole transactions, spilled to a temporary file when large. */
 typedef struct FeBatch FeBatch;
 

@@ -47,6 +47,9 @@ typedef struct FeCaptureWorker
 	uint32		generation;		/* of the tables in use */
 	XLogRecPtr	sent;			/* position of the last message */
 	XLogRecPtr	confirmed;
+	/* to be confirmed, once chosen standbys have the log up to there */
+	XLogRecPtr	to_confirm;
+	XLogRecPtr	standbys_need;
 } FeCaptureWorker;
 
 /* ---- the stream ------------------------------------------------------------ */
@@ -133,15 +136,29 @@ follow_tables(FeCaptureWorker *w)
 				 nxids * sizeof(TransactionId));
 }
 
+/*
+ * A standby takes over the slot's position when it has the log up to there; the
+ * checkpoint that goes with the position is in the log after it.  So that no
+ * standby that is to be promoted has the one and not the other, those which
+ * synchronized_standby_slots names get the checkpoint first.
+ */
 static void
 follow_confirmation(FeCaptureWorker *w)
 {
 	XLogRecPtr	lsn = pg_atomic_read_u64(&w->shared->confirm_lsn);
 
-	if (lsn == w->confirmed)
+	if (XLogRecPtrIsInvalid(w->to_confirm))
+	{
+		if (lsn == w->confirmed)
+			return;
+		w->to_confirm = lsn;
+		w->standbys_need = GetFlushRecPtr(NULL);
+	}
+	if (!fe_decoder_standbys_have(w->standbys_need))
 		return;
-	fe_decoder_confirm(w->decoder, lsn);
-	w->confirmed = lsn;
+	fe_decoder_confirm(w->decoder, w->to_confirm);
+	w->confirmed = w->to_confirm;
+	w->to_confirm = InvalidXLogRecPtr;
 	fe_inject_point("confirmed");
 	fe_inject_wait("confirmed");
 }

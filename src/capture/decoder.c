@@ -230,6 +230,12 @@ fe_decoder_flush_to(XLogRecPtr lsn)
 
 /* ---- progress of the slot ----------------------------------------------------- */
 
+bool
+fe_decoder_standbys_have(XLogRecPtr lsn)
+{
+	return fe_compat_standbys_have(MyReplicationSlot, lsn);
+}
+
 /*
  * The server moves restart_lsn and catalog_xmin on (to candidates that it notes
  * when it decodes a record of running transactions) and then stores the slot;

@@ -38,6 +38,8 @@ extern void fe_decoder_set_tables(FeDecoder *d, const char *tables);
 extern XLogRecPtr fe_decoder_read(FeDecoder *d, int max_bytes, bool *at_end);
 extern bool fe_decoder_at_end(FeDecoder *d);
 extern void fe_decoder_flush_to(XLogRecPtr lsn);
+/* May the slot be moved to where only a standby with this much log can follow? */
+extern bool fe_decoder_standbys_have(XLogRecPtr lsn);
 /* The slot need not keep WAL for transactions that ended before lsn. */
 extern void fe_decoder_confirm(FeDecoder *d, XLogRecPtr lsn);
 

@@ -24,6 +24,7 @@
 #include "ingest/ingest.h"
 #include "miscadmin.h"
 #include "replication/message.h"
+#include "runtime/compat.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/pidfile.h"
@@ -229,7 +230,7 @@ fe_checkpoint_step(FeIngest *ingest)
 static XLogRecPtr
 end_of_log(void)
 {
-	XLogRecPtr	lsn = LogLogicalMessage(FE_EXTENSION_NAME, "", 0, false);
+	XLogRecPtr	lsn = fe_compat_log_message(FE_EXTENSION_NAME, "", 0);
 
 	XLogFlush(lsn);
 	return lsn;
@@ -276,7 +277,7 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 			continue;
 		fe_ingest_begin();
 		found = fe_durable_find(view->plan, &stored, &why);
-		if (found && stored.lsn < confirmed)
+		if (found && !fe_slot_reaches(MyDatabaseId, stored.lsn))
 		{
 			why = "the replication slot does not reach back to it";
 			found = false;
@@ -293,7 +294,8 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 		}
 		fe_ingest_end();
 	}
-	return start;
+	/* in between there is nothing */
+	return start == InvalidXLogRecPtr ? start : Max(start, confirmed);
 }
 
 /* ---- at shutdown ------------------------------------------------------------------------ */
@@ -318,6 +320,18 @@ server_is_stopping(void)
 	return stopping;
 }
 
+/* Leaves nothing before the slot that pg_upgrade would miss. */
+static void
+leave_slot(FeIngest *ingest)
+{
+	if (!FE_COMPAT_UPGRADE_TAKES_SLOTS)
+		return;
+	if (ingest->capture != NULL)
+		fe_capture_close(ingest->capture);
+	ingest->capture = NULL;
+	fe_slot_skip_own(MyDatabaseId, fe_checkpoint_position(ingest));
+}
+
 /*
  * before_shmem_exit callback.  An orderly shutdown waits for us; after it, nothing
  * has to be replayed.  An error here only ends the attempt.
@@ -327,7 +341,7 @@ fe_checkpoint_at_exit(int code, Datum arg)
 {
 	FeIngest   *ingest = (FeIngest *) DatumGetPointer(arg);
 
-	if (!fe_worker_was_told_to_end() || !ingest->ready || fe_setting_checkpoint_interval == 0 ||
+	if (!fe_worker_was_told_to_end() || !ingest->ready ||
 		pg_atomic_read_u32(&ingest->db->merging) != 0 ||
 		fe_apply_in_middle(ingest->apply) || !server_is_stopping())
 		return;
@@ -337,6 +351,7 @@ fe_checkpoint_at_exit(int code, Datum arg)
 		TerminateBackgroundWorker(ingest->checkpoint);
 		WaitForBackgroundWorkerShutdown(ingest->checkpoint);
 	}
-	if (begin_cycle(ingest))
+	if (fe_setting_checkpoint_interval != 0 && begin_cycle(ingest))
 		fe_durable_write_all();
+	leave_slot(ingest);
 }

@@ -121,13 +121,31 @@ fe_compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
 #define fe_compat_slot_synced(data) false
 #endif
 
-/* A logical slot of this database, without two-phase decoding or failover. */
+/* A logical slot of this database; standbys may keep it up to date, from 17 on. */
 #if PG_VERSION_NUM >= 170000
 #define fe_compat_slot_create(name, persistency) \
-	ReplicationSlotCreate((name), true, (persistency), false, false, false)
+	ReplicationSlotCreate((name), true, (persistency), false, true, false)
 #else
 #define fe_compat_slot_create(name, persistency) \
 	ReplicationSlotCreate((name), true, (persistency), false)
+#endif
+
+/*
+ * Have the standbys that must not fall behind (synchronized_standby_slots) the
+ * log up to there?  (The caller includes replication/slot.h.)
+ */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_standbys_have(slot, lsn) \
+	(!(slot)->data.failover || StandbySlotsHaveCaughtup((lsn), DEBUG1))
+#else
+#define fe_compat_standbys_have(slot, lsn)	true
+#endif
+
+/* Does pg_upgrade take slots of this version along? */
+#if PG_VERSION_NUM >= 170000
+#define FE_COMPAT_UPGRADE_TAKES_SLOTS	true
+#else
+#define FE_COMPAT_UPGRADE_TAKES_SLOTS	false
 #endif
 
 /* ERROR at once where another process holds it. */

@@ -113,7 +113,7 @@ fe_serve_open(FePlan *plan)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature views cannot be read on a standby"),
 				 errdetail("Their values are in the memory of the primary, which follows its own log."),
-				 errhint("Read them on the primary, or from Redis. After a promotion they are built from their tables.")));
+				 errhint("Read them on the primary, or from Redis. After a promotion they are loaded, or built from their tables.")));
 	fe_request_worker();
 	raise_not_ready(plan, shared, state);
 }

@@ -28,14 +28,17 @@ our @EXPORT = qw(feature_node);
 our @EXPORT_OK = qw(orders_view is_exact set_server wait_in_log eventually);
 
 # A running server with the settings of test/postgresql.conf, then those of
-# conf. Options: redis (an object of the class below), conf (text).
+# conf. Options: redis (an object of the class below), conf (text), bin (the programs of
+# another version), initdb (more arguments), stopped (it is not started).
 sub feature_node
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init(allows_streaming => 'logical');
+	my $node = PostgreSQL::Test::Cluster->new($name, $options{bin} ? (install_path => dirname($options{bin})) : ());
+	$node->init(allows_streaming => 'logical', extra => $options{initdb} // []);
+	# what 18's PostgreSQL::Test sets for every server, and older ones do not know
+	$node->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef) if $options{bin};
 	$node->append_conf('postgresql.conf', $_) foreach settings(%options);
-	$node->start;
+	$node->start unless $options{stopped};
 	return $node;
 }
 
@@ -44,7 +47,7 @@ sub settings
 	my (%options) = @_;
 	return (
 		slurp_file(dirname(__FILE__) . '/../../postgresql.conf'),
-		allow_plugin(),
+		allow_plugin($options{bin}),
 		$options{redis} ? "feature_engine.redis_url = '" . $options{redis}->url . "'" : '',
 		$options{conf} // '');
 }
@@ -126,7 +129,9 @@ sub eventually
 # The setting that allows our output plugin, where the server has it.
 sub allow_plugin
 {
-	my $settings = `postgres --describe-config`;
+	my ($bin) = @_;
+	my $postgres = $bin ? "$bin/postgres" : 'postgres';
+	my $settings = `$postgres --describe-config`;
 	return $settings =~ /^output_plugin_libraries\t/m
 	  ? "output_plugin_libraries = 'pgoutput, test_decoding, feature_engine'"
 	  : '';
