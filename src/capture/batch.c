@@ -21,7 +21,9 @@
 /* What a buffer has to begin with, and is cut back to when it grew beyond ... */
 #define BUFFER_BYTES	(256 * 1024)
 /* ... this; also what is read from a file at a time. */
+#ifndef WINDOW_BYTES
 #define WINDOW_BYTES	(1024 * 1024)
+#endif
 #define KEEP_BYTES		(16 * 1024 * 1024)
 
 struct FeBatch

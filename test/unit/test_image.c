@@ -343,4 +343,3 @@ main(void)
 	test_chunks();
 	return done_testing();
 }
-
