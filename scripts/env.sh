@@ -269,11 +269,12 @@ fe_sanitize_server() {
 	END
 	mv "$FE_BIN/postgres" "$FE_BIN/postgres.real"
 	cat >"$FE_BIN/postgres" <<-END
-		#!/bin/sh
+		#!/bin/bash
 		LD_PRELOAD='$(gcc -print-file-name=libasan.so) $FE_PREFIX/first_malloc.so'
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$FE_REPORTS/report
 		export LD_PRELOAD ASAN_OPTIONS
-		exec "$FE_BIN/postgres.real" "\$@"
+		# pg_ctl restart starts what the server takes itself for
+		exec -a "$FE_BIN/postgres" "$FE_BIN/postgres.real" "\$@"
 	END
 	chmod 755 "$FE_BIN/postgres"
 }

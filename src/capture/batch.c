@@ -198,10 +198,12 @@ fetch_record(FeBatch *batch)
 
 	if (left < sizeof(length))
 	{
-		if (left + (batch->file_bytes - batch->file_read) < sizeof(length))
+		if (batch->file_bytes == batch->file_read)
 			return;
 		fill_window(batch, sizeof(length));
 		left = batch->window_filled;
+		if (left < sizeof(length))
+			return;
 	}
 	memcpy(&length, batch->cursor, sizeof(length));
 	if (length > left && length <= left + (batch->file_bytes - batch->file_read))
