@@ -62,7 +62,7 @@ SUITES ?=
 TESTS ?=
 export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR SANITIZE FUZZ_SECONDS FUZZERS
 
-.PHONY: help deps test test-matrix test-sanitized fuzz torture demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-matrix test-sanitized fuzz fuzz-samples torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
@@ -90,6 +90,8 @@ test-%:
 	@SUITES="$*" scripts/test
 fuzz:
 	@test/fuzz/run
+fuzz-samples:
+	@test/fuzz/run --samples
 torture:
 	@test/torture/run
 demo:
