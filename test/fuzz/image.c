@@ -77,7 +77,10 @@ fuzz_samples(void)
 		sample_entity(i, "column", 12, 1, false);
 		sample_entity(i, "any", 6, 2, false);
 	}
+	choose(0);
 	sample_entity(0, "tombstone", 1, 1, true);
+	/* so many panes that they are a tree */
+	sample_entity(0, "tree", 1500, 2, false);
 }
 
 int
