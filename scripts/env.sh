@@ -274,7 +274,8 @@ fe_sanitize_server() {
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$FE_REPORTS/report
 		export LD_PRELOAD ASAN_OPTIONS
 		# pg_ctl restart starts what the server takes itself for
-		exec -a "$FE_BIN/postgres" "$FE_BIN/postgres.real" "\$@"
+		self=\$(realpath "\$(type -P "\$0")") # a test may have copied both
+		exec -a "\$self" "\$self.real" "\$@"
 	END
 	chmod 755 "$FE_BIN/postgres"
 }
