@@ -32,6 +32,11 @@ endif
 ifdef ASSERT
 ASSERT_FLAGS = -DUSE_ASSERT_CHECKING=1
 endif
+# SANITIZE=1: addresses and undefined behaviour are checked while it runs. The server must
+# load the run-time library first (docs/testing.md).
+ifdef SANITIZE
+WARNINGS += -fsanitize=address,undefined -fno-omit-frame-pointer
+endif
 
 PG_CPPFLAGS = -Isrc -MMD -MP $(ASSERT_FLAGS)
 PG_CFLAGS = $(WARNINGS)
@@ -55,9 +60,9 @@ endif
 
 SUITES ?=
 TESTS ?=
-export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR
+export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR SANITIZE FUZZ_SECONDS FUZZERS
 
-.PHONY: help deps test test-matrix torture demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-matrix test-sanitized fuzz fuzz-samples torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
@@ -66,6 +71,9 @@ help:
 	@echo 'make test-matrix     the suites on PostgreSQL 15, 17 and 18, each in a Debian release of its own'
 	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
 	@echo 'make torture         crashes and a random workload (TORTURE_MINUTES=60, TORTURE_SEEDS="1 2")'
+	@echo 'make test-sanitized  suites with address and undefined behaviour sanitizers in the server (slow)'
+	@echo 'make fuzz            fuzz the readers of records and of stored state (FUZZ_SECONDS=60 each,'
+	@echo '                     FUZZERS="record image chunk" choose)'
 	@echo 'make lint            gcc and clang with -Werror, format, shell scripts'
 	@echo 'make sandbox         private server with the current sources (FE_SANDBOX=name: several)'
 	@echo 'make deps            install missing Debian packages'
@@ -76,8 +84,14 @@ test:
 	@scripts/test
 test-matrix:
 	@scripts/matrix
+test-sanitized:
+	@SANITIZE=1 SUITES="$(or $(SUITES),regress isolation tap pgtap oracle)" scripts/test
 test-%:
 	@SUITES="$*" scripts/test
+fuzz:
+	@test/fuzz/run
+fuzz-samples:
+	@test/fuzz/run --samples
 torture:
 	@test/torture/run
 demo:

@@ -251,6 +251,57 @@ fe_other_pg() {
 		fe_install && echo "$FE_BIN"
 }
 
+# What the head comment of program $2 says after "$1:" (links: files, flags: options).
+fe_unit_option() {
+	sed -n "1,40s|^[ */]*$1: *\\([^*]*\\).*|\\1|p" "$2"
+}
+
+# fe_build_unit COMPILER SOURCE PROGRAM [OPTIONS...]: a test program without a server is itself
+# and the files of src/ that it names. In a copy of the tree, where fuzz targets find their corpus.
+fe_build_unit() {
+	local compiler=$1 source=$2 program=$3
+	shift 3
+	# shellcheck disable=SC2046
+	"$compiler" -std=gnu11 -g -O1 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
+		-Werror -fwrapv "$@" -DFE_FRONTEND -DFE_CORPUS="\"$PWD/test/fuzz/corpus/$(basename "$source" .c)\"" \
+		-Isrc -I"$("$FE_PG_CONFIG" --includedir-server)" $(fe_unit_option flags "$source") \
+		-o "$program" "$source" $(fe_unit_option links "$source") \
+		-L"$("$FE_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport -lm
+}
+
+# For an extension built with SANITIZE=1: the address sanitizer's library must be loaded first,
+# into the server alone. Its reports are written to FE_REPORTS and end the process; undefined
+# behaviour ("runtime error") is told in the server's log.
+#
+# The library sets itself up in the first malloc, and must not do so inside of a libc function
+# that holds a lock, as constructors of libraries call them: so an object that is initialised
+# before all others calls malloc.
+fe_sanitize_server() {
+	FE_REPORTS=$FE_RUN/reports
+	fe_make_dir "$FE_REPORTS"
+	gcc -x c -shared -fPIC -Wl,-z,initfirst -o "$FE_PREFIX/first_malloc.so" - <<-END
+		#include <stdlib.h>
+		__attribute__((constructor)) static void
+		first_malloc(void)
+		{
+			void *volatile p = malloc(1);
+
+			free(p);
+		}
+	END
+	mv "$FE_BIN/postgres" "$FE_BIN/postgres.real"
+	cat >"$FE_BIN/postgres" <<-END
+		#!/bin/bash
+		LD_PRELOAD='$(gcc -print-file-name=libasan.so) $FE_PREFIX/first_malloc.so'
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$FE_REPORTS/report
+		export LD_PRELOAD ASAN_OPTIONS
+		# pg_ctl restart starts what the server takes itself for
+		self=\$(realpath "\$(type -P "\$0")") # a test may have copied both
+		exec -a "\$self" "\$self.real" "\$@"
+	END
+	chmod 755 "$FE_BIN/postgres"
+}
+
 # All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make. With
 # FE_HOME set, the caller runs inside a home and uses that. FE_HOME_AT chooses its place;
 # with FE_NO_BUILD set nothing is built.

@@ -21,7 +21,9 @@
 /* What a buffer has to begin with, and is cut back to when it grew beyond ... */
 #define BUFFER_BYTES	(256 * 1024)
 /* ... this; also what is read from a file at a time. */
+#ifndef WINDOW_BYTES
 #define WINDOW_BYTES	(1024 * 1024)
+#endif
 #define KEEP_BYTES		(16 * 1024 * 1024)
 
 struct FeBatch
@@ -190,10 +192,12 @@ fetch_record(FeBatch *batch)
 
 	if (left < sizeof(length))
 	{
-		if (left + (batch->file_bytes - batch->file_read) < sizeof(length))
+		if (batch->file_bytes == batch->file_read)
 			return;
 		fill_window(batch, sizeof(length));
 		left = batch->window_filled;
+		if (left < sizeof(length))
+			return;
 	}
 	memcpy(&length, batch->cursor, sizeof(length));
 	if (length > left && length <= left + (batch->file_bytes - batch->file_read))

@@ -104,7 +104,8 @@ publish_snapshot(FeHelper *h)
 	shared->xmin = snapshot->xmin;
 	shared->xmax = snapshot->xmax;
 	shared->nxip = snapshot->xcnt;
-	memcpy(shared->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
+	if (snapshot->xcnt > 0)		/* else xip may be NULL */
+		memcpy(shared->xip, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
 	h->lsn = fe_compat_log_message(FE_EXTENSION_NAME, "", 0);
 	XLogFlush(h->lsn);
 	shared->snapshot_lsn = h->lsn;

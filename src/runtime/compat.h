@@ -32,10 +32,12 @@
 #if PG_VERSION_NUM >= 160000
 #define FE_COMPAT_ASSERTION_ARGS	const char *condition, const char *file, int line
 typedef const void FeCompatBinary;
+typedef const void FeCompatFileBytes;
 #else
 #define FE_COMPAT_ASSERTION_ARGS \
 	const char *condition, const char *error_type, const char *file, int line
 typedef const char FeCompatBinary;
+typedef void FeCompatFileBytes;
 #endif
 
 /* Does the collation order text by its bytes?  (The caller includes pg_locale.h.) */

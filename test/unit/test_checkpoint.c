@@ -16,6 +16,7 @@
  *		TAP output; fixed seeds.
  */
 #include "pg_doubles.h"
+#include "tap.h"
 
 #include "access/detoast.h"
 #include "aggregate/value.h"
@@ -32,21 +33,6 @@
 
 #define DAY		(INT64CONST(86400) * 1000000)
 #define HOUR	(DAY / 24)
-
-/* ---- TAP ------------------------------------------------------------------- */
-
-static int	ntests = 0;
-static int	nfailed = 0;
-
-static void
-ok(bool pass, const char *name)
-{
-	ntests++;
-	if (!pass)
-		nfailed++;
-	printf("%sok %d - %s\n", pass ? "" : "not ", ntests, name);
-	fflush(stdout);
-}
 
 static uint64 random_state = 1;
 
@@ -677,6 +663,5 @@ main(int argc, char **argv)
 		run(seed, false, true, 1500);
 		run(seed, true, true, 1500);
 	}
-	printf("1..%d\n", ntests);
-	return nfailed != 0;
+	return done_testing();
 }

@@ -13,6 +13,7 @@
 #include "memory/heap.h"
 #include "memory/pages.h"
 #include "memory/seq.h"
+#include "tap.h"
 
 #define MB		((Size) 1024 * 1024)
 #define PAGE	((Size) 8192)
@@ -20,20 +21,6 @@
 #define Min(x, y)	((x) < (y) ? (x) : (y))
 
 typedef uint64_t u64;
-
-/* ---- TAP ------------------------------------------------------------------ */
-
-static int	ntests = 0;
-static int	nfailed = 0;
-
-static void
-ok(bool pass, const char *name)
-{
-	ntests++;
-	if (!pass)
-		nfailed++;
-	printf("%sok %d - %s\n", pass ? "" : "not ", ntests, name);
-}
 
 static void
 is(u64 got, u64 expected, const char *name)
@@ -813,6 +800,5 @@ main(void)
 	test_seq_costs();
 	test_seq_room();
 	test_seq_full();
-	printf("1..%d\n", ntests);
-	return nfailed != 0;
+	return done_testing();
 }

@@ -6,18 +6,7 @@
 #include "postgres_fe.h"
 
 #include "online/url.h"
-
-static int	ntests;
-static int	nfailed;
-
-static void
-ok(bool cond, const char *what)
-{
-	ntests++;
-	if (!cond)
-		nfailed++;
-	printf("%sok %d - %s\n", cond ? "" : "not ", ntests, what);
-}
+#include "tap.h"
 
 /* Parses and shows the parts that are set. */
 static const char *
@@ -112,6 +101,5 @@ main(void)
 	refused("unix:///1234567890/1234567890/1234567890/1234567890/1234567890/1234567890/"
 			"1234567890/1234567890/1234567890/1234567890", "too long");
 
-	printf("1..%d\n", ntests);
-	return nfailed != 0;
+	return done_testing();
 }

@@ -8,25 +8,12 @@
 #include <stdio.h>
 
 #include "window/window.h"
+#include "tap.h"
 
 #define SEC		((int64) 1000000)
 #define MINUTE	(60 * SEC)
 #define HOUR	(60 * MINUTE)
 #define DAY		(24 * HOUR)
-
-/* ---- TAP ---------------------------------------------------------------- */
-
-static int	ntests = 0;
-static int	nfailed = 0;
-
-static void
-ok(bool pass, const char *name)
-{
-	ntests++;
-	if (!pass)
-		nfailed++;
-	printf("%sok %d - %s\n", pass ? "" : "not ", ntests, name);
-}
 
 static void
 is(int64 got, int64 expected, const char *name)
@@ -670,6 +657,5 @@ main(void)
 	prop_levels();
 	prop_cutoff();
 	prop_next_change();
-	printf("1..%d\n", ntests);
-	return nfailed != 0;
+	return done_testing();
 }
