@@ -40,6 +40,13 @@
 #define CHUNK_BYTES			7000
 /* Chunks of a transaction: vacuum does not wait long for it. */
 #define CHUNKS_PER_COMMIT	1024
+/*
+ * After each transaction a cycle rests for so many times as long as that took: it
+ * may last, and there may be no processor to spare.  (Not by a lower priority: who
+ * is to write the log must not be kept from it while others wait for that.)
+ */
+#define REST_FACTOR			2
+#define REST_MAX_MS			1000
 
 typedef struct FeWriting
 {
@@ -49,6 +56,7 @@ typedef struct FeWriting
 	StringInfoData chunk;
 	XLogRecPtr	lsn;
 	bool		full;
+	bool		at_ease;		/* with rests */
 	int64		cycle;
 	int32		number;			/* of the next chunk */
 	int64		entities;
@@ -126,12 +134,25 @@ insert_chunk(FeWriting *w)
 	pfree(data);
 }
 
-/* As many chunks as go into a transaction.  False: there are no more. */
+static void
+rest(TimestampTz began)
+{
+	long		took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
+
+	fe_worker_wait(Min(took * REST_FACTOR, REST_MAX_MS), PGINVALID_SOCKET, 0);
+}
+
+/*
+ * As many chunks as go into a transaction.  False: there are no more.  They need
+ * not be on disk before the row is that makes them count.
+ */
 static bool
 write_chunks(FeWriting *w)
 {
+	TimestampTz began = GetCurrentTimestamp();
 	bool		more = true;
 
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	begin_transaction();
 	if (w->cycle == 0)
 		w->cycle = next_cycle(w->plan->viewid);
@@ -146,6 +167,8 @@ write_chunks(FeWriting *w)
 	end_transaction();
 	fe_inject_point("checkpoint-chunks");
 	fe_inject_wait("checkpoint-chunks");
+	if (more && w->at_ease)
+		rest(began);
 	return more;
 }
 
@@ -161,6 +184,7 @@ write_row(FeWriting *w)
 		BoolGetDatum(w->full), Int64GetDatum(w->entities), Int64GetDatum(w->bytes),
 	Int32GetDatum(FE_CHECKPOINT_FORMAT), Int64GetDatum(w->number)};
 
+	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
 	begin_transaction();
 	fe_durable_execute("INSERT INTO feature_engine.checkpoint AS c (viewid, format,"
 					   " system_identifier, database, state_version, replay_lsn, cycle, full_cycle,"
@@ -183,12 +207,16 @@ write_row(FeWriting *w)
 	end_transaction();
 }
 
-bool
-fe_durable_write(FePlan *plan, FeViewShared *view)
+/*
+ * Writes the cycle that was begun for a view, in transactions of its own.  Where it
+ * cannot be completed (the view is gone, or changed too much meanwhile) what was
+ * stored before still counts.
+ */
+static void
+write_view(FePlan *plan, FeViewShared *view, bool at_ease)
 {
-	FeWriting	w = {.plan = plan};
+	FeWriting	w = {.plan = plan, .at_ease = at_ease};
 	MemoryContext old;
-	bool		whole;
 
 	w.cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine checkpoint",
 								  ALLOCSET_DEFAULT_SIZES);
@@ -199,14 +227,13 @@ fe_durable_write(FePlan *plan, FeViewShared *view)
 	{
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(w.cxt);
-		return false;
+		return;
 	}
 	w.lsn = fe_state_saver_lsn(w.saver, &w.full);
 	while (write_chunks(&w))
 		;
 	MemoryContextSwitchTo(w.cxt);
-	whole = fe_state_saver_complete(w.saver);
-	if (whole)
+	if (fe_state_saver_complete(w.saver))
 	{
 		write_row(&w);
 		fe_inject_point("checkpoint-stored");
@@ -219,7 +246,6 @@ fe_durable_write(FePlan *plan, FeViewShared *view)
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(w.cxt);
-	return whole;
 }
 
 /* The plans of the database's views, which do not change under a transaction. */
@@ -247,13 +273,12 @@ load_plans(MemoryContext cxt)
 }
 
 void
-fe_durable_write_all(void)
+fe_durable_write_all(bool at_ease)
 {
 	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine plans to store",
 											  ALLOCSET_DEFAULT_SIZES);
 	ListCell   *lc;
 
-	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
 	foreach(lc, load_plans(cxt))
 	{
 		FePlan	   *plan = lfirst(lc);
@@ -261,7 +286,7 @@ fe_durable_write_all(void)
 
 		if (view != NULL && view->state_version == plan->state_version &&
 			pg_atomic_read_u32(&view->state) == FE_VIEW_LIVE)
-			(void) fe_durable_write(plan, view);
+			write_view(plan, view, at_ease);
 	}
 	MemoryContextDelete(cxt);
 }
@@ -292,6 +317,6 @@ fe_checkpoint_worker_main(Datum dboid)
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
 	fe_inject_point(FE_ROLE_CHECKPOINT);
 	fe_inject_wait(FE_ROLE_CHECKPOINT);
-	fe_durable_write_all();
+	fe_durable_write_all(true);
 	proc_exit(0);
 }

@@ -44,12 +44,10 @@ extern void fe_durable_forget(int32 viewid);
 extern void fe_durable_forget_others(List *viewids);
 
 /*
- * Writes the cycle that was begun for a view, in transactions of its own.  False:
- * it could not be completed (the view is gone, or changed too much meanwhile).
+ * Writes the cycles that were begun for the live views of the database, in
+ * transactions of its own.  at_ease: slowly, as a worker of ours that has time.
  */
-extern bool fe_durable_write(FePlan *plan, FeViewShared *view);
-/* The same for all live views of the database. */
-extern void fe_durable_write_all(void);
+extern void fe_durable_write_all(bool at_ease);
 
 extern PGDLLEXPORT void fe_checkpoint_worker_main(Datum dboid);
 

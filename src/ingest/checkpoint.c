@@ -352,6 +352,6 @@ fe_checkpoint_at_exit(int code, Datum arg)
 		WaitForBackgroundWorkerShutdown(ingest->checkpoint);
 	}
 	if (fe_setting_checkpoint_interval != 0 && begin_cycle(ingest))
-		fe_durable_write_all();
+		fe_durable_write_all(false);
 	leave_slot(ingest);
 }
