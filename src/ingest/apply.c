@@ -310,7 +310,9 @@ merge_group(FeApply *apply)
 		merge_txns(apply, fits);
 	if (fits == apply->ntxns)
 		return PASS_DONE;
-	if (fits > 0 || fe_passes_divide_room(apply, room))
+	if (fits > 0)
+		return PASS_AGAIN;
+	if (fe_passes_divide_room(apply, apply->txns[0].end - apply->txns[0].first, room))
 		return PASS_AGAIN;
 	return PASS_NO_MEMORY;
 }

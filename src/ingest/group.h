@@ -78,7 +78,7 @@ struct FeApply
 
 extern void fe_passes_begin(FeApply *apply);
 extern bool fe_passes_divide_rows(FeApply *apply);
-extern bool fe_passes_divide_room(FeApply *apply, Size room);
+extern bool fe_passes_divide_room(FeApply *apply, int nops, Size room);
 
 static inline uint32
 fe_passes_count(const FeApply *apply)

@@ -24,6 +24,8 @@
 #define FE_ROOM_PER_BYTE	8	/* of state, for a byte of records, amply */
 #define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state */
 #define FE_MAX_PARTS		4096
+/* With fewer row images a transaction waits for room, to come in as a whole. */
+#define FE_SMALL_TXN		(16 * 1024)
 
 /*
  * Evaluated rows take about twice their records.  Where state is nearly full, less
@@ -106,11 +108,14 @@ fe_passes_divide_rows(FeApply *apply)
 	return false;
 }
 
-/* The same for a transaction that may take so much more of state than there is. */
+/*
+ * The same for a transaction of so many row images that may take more of state than
+ * there is.  What it really takes may be far less: many rows make few entities.
+ */
 bool
-fe_passes_divide_room(FeApply *apply, Size room)
+fe_passes_divide_room(FeApply *apply, int nops, Size room)
 {
-	if (!may_divide(apply))
+	if (nops < FE_SMALL_TXN || !may_divide(apply))
 		return false;
 	for (uint32 factor = 2; factor * apply->parts <= FE_MAX_TIGHT_PARTS; factor *= 2)
 	{
