@@ -89,7 +89,7 @@ sql(qq{
 	CREATE EXTENSION feature_engine;
 	CREATE TABLE big (id int, k int, v numeric, note text);
 	ALTER TABLE big REPLICA IDENTITY FULL;
-	SELECT create_feature_view('of_big', \$\$$of_big\$\$);
+	SELECT create_feature_view('of_big', \$\$$of_big\$\$, online => '{}');
 	SELECT sync()});
 my $ingest = worker_pid($node, 'postgres', 'ingest');
 my $spilled = q{SELECT spill_bytes FROM pg_stat_replication_slots WHERE slot_name LIKE 'feature_engine%'};
@@ -112,7 +112,7 @@ is(worker_pid($node, 'postgres', 'ingest'), $ingest, 'it was one worker all the 
 # may need in the worst case is far more than there is.
 my $of_shared = 'SELECT k, count(*) AS n, sum(v) AS total, max(v + %d) AS high FROM shared WHERE v %% 20 <> %1$d GROUP BY k';
 sql("CREATE TABLE shared (k int, v int); ALTER TABLE shared REPLICA IDENTITY FULL");
-sql(join('; ', map { sprintf("SELECT create_feature_view('shared_$_', '$of_shared')", $_) } 1 .. 20));
+sql(join('; ', map { sprintf("SELECT create_feature_view('shared_$_', '$of_shared', online => '{}')", $_) } 1 .. 20));
 synced();
 set_server($node, 'feature_engine.memory', $long ? '256MB' : '64MB');
 $peak = taken_in("$size{narrow} rows, 20 views",
@@ -133,8 +133,8 @@ my $of_events = q{SELECT k, count(*) AS n, min(v) AS low, count(*) FILTER (WHERE
 sql(qq{
 	CREATE TABLE events (k text, v int, ts timestamptz DEFAULT now() - random() * interval '8 days');
 	ALTER TABLE events REPLICA IDENTITY FULL;
-	SELECT create_feature_view('of_events', \$\$$of_events\$\$);
-	SELECT create_feature_view('other', 'SELECT v, count(*) AS n FROM events GROUP BY v');
+	SELECT create_feature_view('of_events', \$\$$of_events\$\$, online => '{}');
+	SELECT create_feature_view('other', 'SELECT v, count(*) AS n FROM events GROUP BY v', online => '{}');
 	SELECT sync()});
 
 sub vanished { my ($what) = @_; return poll(q{SELECT entities = 0 AND tombstones = 0 FROM feature_engine.status WHERE name = 'of_events'}, $what) }
@@ -185,7 +185,7 @@ sql(qq{
 	ALTER TABLE existing REPLICA IDENTITY FULL;
 	INSERT INTO existing SELECT n, n % 10, repeat('x', 100) FROM generate_series(1, $size{backfill}) n});
 my $of_existing = 'SELECT k, count(*) AS n, sum(v) AS total, max(note) AS note FROM existing GROUP BY k';
-sub create { return sql("SELECT create_feature_view('of_existing', \$\$$of_existing\$\$)") }
+sub create { return sql("SELECT create_feature_view('of_existing', \$\$$of_existing\$\$, online => '{}')") }
 
 create();
 synced();
