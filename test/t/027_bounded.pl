@@ -199,13 +199,15 @@ set_server($node, 'feature_engine.memory', int(($needed * 1.5 + $others) / 1024 
 
 # How it comes to a stand at a point, how to see that it did, and how it goes on once it was dropped
 my ($locker, $in, $out);
-sub lock_table
+sub wait_for_lock
 {
+	wait_for("SELECT count(*) = 1 $helper");
 	($in, $out) = ("BEGIN; LOCK TABLE existing; SELECT 'locked';\n", '');
 	$locker = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out,
 		IPC::Run::timeout(170));
 	$locker->pump until $out =~ /locked/;
-	return;
+	hold(undef);
+	return wait_for("SELECT count(*) = 1 $helper AND wait_event_type = 'Lock'");
 }
 sub unlock_table { $in .= "COMMIT;\n\\q\n"; $locker->finish; return }
 my $backfilling = q{SELECT state = 'backfilling' FROM feature_engine.status WHERE name = 'of_existing'};
@@ -222,7 +224,7 @@ sub catch_up
 sub nothing { return 1 }
 
 my @points = (
-	[ 'waiting for a lock', \&lock_table, sub { wait_for("SELECT count(*) = 1 $helper AND wait_event_type = 'Lock'") }, \&unlock_table ],
+	[ 'waiting for a lock', sub { hold('backfill-lock') }, \&wait_for_lock, \&unlock_table ],
 	[ 'taking a snapshot', sub { hold('backfill-snapshot') },
 		sub { wait_for(qq{SELECT count(*) = 1 FROM pg_locks JOIN pg_stat_activity USING (pid)
 			WHERE relation = 'existing'::regclass AND granted AND backend_type = 'feature_engine backfill'}) },
