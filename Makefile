@@ -62,12 +62,13 @@ SUITES ?=
 TESTS ?=
 export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR SANITIZE FUZZ_SECONDS FUZZERS
 
-.PHONY: help deps test test-matrix test-sanitized fuzz fuzz-samples torture demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-long test-matrix test-sanitized fuzz fuzz-samples torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
 	@echo 'make test-regress    one suite: test-lint, test-unit, test-regress, test-isolation,'
 	@echo '                     test-tap, test-pgtap, test-oracle, test-torture, test-upgrade; TESTS="a b"'
+	@echo 'make test-long       tests of memory bounds with millions of rows (an hour, 20 GB of disk)'
 	@echo 'make test-matrix     the suites on PostgreSQL 15, 17 and 18, each in a Debian release of its own'
 	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
 	@echo 'make torture         crashes and a random workload (TORTURE_MINUTES=60, TORTURE_SEEDS="1 2")'
@@ -86,6 +87,8 @@ test-matrix:
 	@scripts/matrix
 test-sanitized:
 	@SANITIZE=1 SUITES="$(or $(SUITES),regress isolation tap pgtap oracle)" scripts/test
+test-long:
+	@FE_LONG=1 FE_TIMEOUT=$${FE_TIMEOUT:-7200} SUITES=tap TESTS="$${TESTS:-028_bounded}" scripts/test
 test-%:
 	@SUITES="$*" scripts/test
 fuzz:

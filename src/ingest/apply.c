@@ -8,10 +8,9 @@
  * The merge that follows cannot fail; if the worker dies in it all the same,
  * FeDatabase.merging says that state is lost.
  *
- * A large transaction is applied in several passes over its records, each
- * taking the entities of one part of the hash space, so that every entity still
- * changes in one step.  The first pass evaluates every row, so an error stops
- * it before anything is merged.
+ * A large transaction is applied in several passes over its records (passes.c).
+ * The first one of a view evaluates every row, so an error stops that view before
+ * any of the transaction is merged into it.
  *
  * Takes no locks itself; the state room locks one entity at a time.
  */
@@ -23,13 +22,40 @@
 #include "ingest/group.h"
 
 #define FE_GROUP_OPS		4096	/* row images evaluated before a merge */
-#define FE_PASS_BYTES		(64 * 1024 * 1024)	/* evaluated rows of a pass */
-#define FE_SMALL_BATCH		(1024 * 1024)
-#define FE_ROOM_PER_BYTE	8	/* of state, for a byte of records, amply */
-#define FE_MAX_TIGHT_PASSES 64
+#define FE_KEEP_OPS			(256 * 1024)	/* room for so many is kept */
+#define FE_SCRATCH			256
 #define FE_PREFETCH_BUCKET	40
 #define FE_PREFETCH_ENTITY	26
 #define FE_PREFETCH_PANES	12
+
+/* How a pass, or the merge of a group, ended. */
+typedef enum PassResult
+{
+	PASS_DONE,
+	PASS_AGAIN,					/* begin it again after what is merged */
+	PASS_NO_MEMORY
+} PassResult;
+
+static void
+make_arrays(FeApply *apply)
+{
+	apply->max_ops = FE_GROUP_OPS * 2;
+	apply->ops = MemoryContextAllocHuge(TopMemoryContext, apply->max_ops * sizeof(FeOp));
+	apply->max_scratch = FE_SCRATCH;
+	apply->scratch = MemoryContextAllocHuge(TopMemoryContext,
+											apply->max_scratch * sizeof(FeDelta));
+}
+
+/* What one large transaction needed is not kept for ever. */
+static void
+trim_arrays(FeApply *apply)
+{
+	if (apply->max_ops <= FE_KEEP_OPS && apply->max_scratch <= FE_KEEP_OPS)
+		return;
+	pfree(apply->ops);
+	pfree(apply->scratch);
+	make_arrays(apply);
+}
 
 FeApply *
 fe_apply_create(FeIngest *ingest)
@@ -42,32 +68,10 @@ fe_apply_create(FeIngest *ingest)
 											 ALLOCSET_DEFAULT_MAXSIZE);
 	apply->careful_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine careful row",
 											   ALLOCSET_DEFAULT_SIZES);
-	apply->max_ops = FE_GROUP_OPS * 2;
-	apply->ops = MemoryContextAllocHuge(TopMemoryContext, apply->max_ops * sizeof(FeOp));
+	make_arrays(apply);
 	apply->max_txns = FE_GROUP_OPS;
 	apply->txns = MemoryContextAlloc(TopMemoryContext, apply->max_txns * sizeof(FeGroupTxn));
-	apply->max_scratch = 256;
-	apply->scratch = MemoryContextAllocHuge(TopMemoryContext,
-											apply->max_scratch * sizeof(FeDelta));
 	return apply;
-}
-
-/*
- * In how many passes: evaluated rows, about twice their records, are held in
- * our own memory; and where state is nearly full, less of the entities at a
- * time need less room to be made sure of.  Small batches take one.
- */
-static uint32
-choose_passes(const FeApply *apply, Size bytes)
-{
-	uint32		passes = 1 + (uint32) (bytes * 2 / FE_PASS_BYTES);
-
-	if (bytes < FE_SMALL_BATCH)
-		return 1;
-	while (passes < FE_MAX_TIGHT_PASSES &&
-		   !fe_heap_has_room(apply->ingest->heap, bytes * FE_ROOM_PER_BYTE / passes))
-		passes *= 2;
-	return passes;
 }
 
 void
@@ -75,10 +79,8 @@ fe_apply_start(FeApply *apply, FeBatch *batch, FeBackfillJob *job)
 {
 	apply->batch = batch;
 	apply->job = job;
-	apply->pass_txns = 0;
-	apply->pass = 0;
 	apply->merged_some = false;
-	apply->npasses = choose_passes(apply, fe_batch_bytes(batch));
+	fe_passes_begin(apply);
 	fe_skip_relax(apply->ingest);
 }
 
@@ -87,9 +89,13 @@ fe_apply_failed_view(FeApply *apply, bool *skips)
 {
 	FeIngestView *view = apply->failed;
 
-	/* a row that is left out is so in every pass: what is merged remains right */
+	/*
+	 * A row that is left out is so in every pass: what is merged remains right.  A
+	 * view that stops is built anew, whatever is merged into it; but an error that
+	 * was not raised in its first pass is none of the row's.
+	 */
 	*skips = apply->skips;
-	if (apply->merged_some && !apply->skips)
+	if (apply->merged_some && !apply->skips && fe_pass_part(apply) > 0)
 		view = NULL;
 	apply->failed = NULL;
 	apply->skips = false;
@@ -177,13 +183,14 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	/* in each pass: transactions before and after it are in the same ones */
 	foreach(lc, txn->truncated)
 		fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn,
-								apply->npasses, apply->pass);
-	foreach(lc, txn->skips)
+								apply->parts, fe_pass_part(apply));
+	foreach(lc, txn->left_out)
 	{
-		FeSkipCount *count = lfirst(lc);
-		pg_atomic_uint64 *skipped = &count->view->shared->skipped;
+		FeLeftOut  *count = lfirst(lc);
+		FeViewShared *view = count->view->shared;
 
-		pg_atomic_write_u64(skipped, pg_atomic_read_u64(skipped) + count->images);
+		pg_atomic_write_u64(&view->skipped, pg_atomic_read_u64(&view->skipped) + count->skipped);
+		pg_atomic_write_u64(&view->expired, pg_atomic_read_u64(&view->expired) + count->expired);
 	}
 	if (n > 1)
 		qsort(ops + txn->first, n, sizeof(FeOp), compare_ops);
@@ -218,35 +225,39 @@ publish_txn(FeApply *apply, const FeGroupTxn *txn)
 }
 
 /*
- * Merges transactions [from, to) of the group; the caller has made room.  From
+ * A transaction that is only partly in leaves the mark standing, also while it
+ * waits for memory and rows of a backfill are merged.
+ */
+static void
+clear_mark(const FeApply *apply)
+{
+	if (!apply->ingest->apply->merged_some)
+		pg_atomic_write_u32(&apply->ingest->db->merging, 0);
+}
+
+/*
+ * Merges the first transactions of the group; the caller has made room.  From
  * here to the end nothing may raise an error.
  */
 static void
-merge_txns(FeApply *apply, int from, int to)
+merge_txns(FeApply *apply, int n)
 {
-	FeDatabase *db = apply->ingest->db;
+	bool		last = apply->pass + 1 == fe_passes_count(apply);
 	FeTime		now = fe_clock_now();
 
 	fe_inject_point("merge");
-	pg_atomic_write_u32(&db->merging, 1);
-	for (int t = from; t < to; t++)
+	pg_atomic_write_u32(&apply->ingest->db->merging, 1);
+	for (int t = 0; t < n; t++)
 	{
 		merge_txn(apply, &apply->txns[t], now);
 		apply->pass_txns++;
 		fe_inject_crash("merging");
-		if (apply->pass + 1 == apply->npasses)
+		if (last)
 			publish_txn(apply, &apply->txns[t]);
 		else
 			apply->merged_some = true;
 	}
-	if (apply->pass + 1 == apply->npasses)
-		apply->merged_some = false;
-	/*
-	 * A transaction that is only partly in leaves the mark standing, also while
-	 * it waits for memory and rows of a backfill are merged.
-	 */
-	if (!apply->ingest->apply->merged_some)
-		pg_atomic_write_u32(&db->merging, 0);
+	clear_mark(apply);
 }
 
 static Size
@@ -263,37 +274,47 @@ txn_room(const FeApply *apply, const FeGroupTxn *txn)
  * Is there room for what these rows may take?  fe_heap_has_room allows for
  * double; the estimate already is about twice what rows really need.
  */
-static bool
-has_room(const FeApply *apply, Size room)
+bool
+fe_apply_has_room(const FeApply *apply, Size room)
 {
 	return fe_heap_has_room(apply->ingest->heap, room / 2);
 }
 
+/* How many of the group's transactions there is room for. */
+static int
+count_fitting(const FeApply *apply, Size *room)
+{
+	int			fits = 0;
+
+	*room = apply->room;
+	if (fe_apply_has_room(apply, *room))
+		return apply->ntxns;
+	for (*room = 0; fits < apply->ntxns; fits++)
+	{
+		*room += txn_room(apply, &apply->txns[fits]);
+		/* what only shrinks state may always go on */
+		if (*room > 0 && !fe_apply_has_room(apply, *room))
+			break;
+	}
+	return fits;
+}
+
 /* Merges the group as far as memory allows. */
-static FeApplyResult
+static PassResult
 merge_group(FeApply *apply)
 {
-	int			fits = apply->ntxns;
+	Size		room;
+	int			fits = count_fitting(apply, &room);
 
-	if (apply->ntxns == 0)
-		return FE_APPLY_DONE;
-	if (!has_room(apply, apply->room))
-	{
-		Size		room = 0;
-
-		for (fits = 0; fits < apply->ntxns; fits++)
-		{
-			FeGroupTxn *txn = &apply->txns[fits];
-
-			/* what only shrinks state may always go on */
-			room += txn_room(apply, txn);
-			if (room > 0 && !has_room(apply, room))
-				break;
-		}
-	}
 	if (fits > 0)
-		merge_txns(apply, 0, fits);
-	return fits == apply->ntxns ? FE_APPLY_DONE : FE_APPLY_NO_MEMORY;
+		merge_txns(apply, fits);
+	if (fits == apply->ntxns)
+		return PASS_DONE;
+	if (fits > 0)
+		return PASS_AGAIN;
+	if (fe_passes_divide_room(apply, apply->txns[0].end - apply->txns[0].first, room))
+		return PASS_AGAIN;
+	return PASS_NO_MEMORY;
 }
 
 /* ---- the loop over records ------------------------------------------------ */
@@ -345,31 +366,57 @@ evaluate_record(FeApply *apply, const FeRecord *rec)
 	}
 }
 
+/*
+ * After a record, in the middle of a transaction or at its end: the group is
+ * merged when it is large enough.
+ */
+static PassResult
+end_record(FeApply *apply, bool commit)
+{
+	PassResult	result;
+
+	if (commit && apply->nops >= FE_GROUP_OPS)
+	{
+		result = merge_group(apply);
+		if (result == PASS_DONE)
+			reset_group(apply);
+		return result;
+	}
+	if (commit || !fe_pass_is_full(apply))
+		return PASS_DONE;
+
+	/* what is whole makes room; then the transaction is begun again */
+	if (apply->ntxns == 0)
+		return fe_passes_divide_rows(apply) ? PASS_AGAIN : PASS_DONE;
+	result = merge_group(apply);
+	return result == PASS_DONE ? PASS_AGAIN : result;
+}
+
 /* One pass over the batch, leaving out transactions that are already merged. */
-static FeApplyResult
+static PassResult
 run_pass(FeApply *apply)
 {
 	uint64		skip = apply->pass_txns;
+	PassResult	result;
 	FeRecord	rec;
 
 	fe_batch_rewind(apply->batch);
 	reset_group(apply);
 	while (fe_batch_next(apply->batch, &rec))
 	{
+		bool		commit = rec.kind == FE_RECORD_COMMIT;
+
 		if (skip > 0)
 		{
-			if (rec.kind == FE_RECORD_COMMIT)
+			if (commit)
 				skip--;
 			continue;
 		}
 		evaluate_record(apply, &rec);
-		if (rec.kind == FE_RECORD_COMMIT && apply->nops >= FE_GROUP_OPS)
-		{
-			if (merge_group(apply) != FE_APPLY_DONE)
-				return FE_APPLY_NO_MEMORY;
-			reset_group(apply);
-			CHECK_FOR_INTERRUPTS();
-		}
+		result = end_record(apply, commit);
+		if (result != PASS_DONE)
+			return result;
+		CHECK_FOR_INTERRUPTS();
 	}
 	return merge_group(apply);
 }
@@ -378,19 +425,27 @@ FeApplyResult
 fe_apply_run(FeApply *apply)
 {
 	MemoryContext cxt = MemoryContextSwitchTo(apply->group_cxt);
-	FeApplyResult result = FE_APPLY_DONE;
+	PassResult	result = PASS_DONE;
 
 	apply->last_table = NULL;
 	apply->failed = NULL;
 	apply->skips = false;
-	for (; apply->pass < apply->npasses; apply->pass++)
+	while (apply->pass < fe_passes_count(apply) && result != PASS_NO_MEMORY)
 	{
 		result = run_pass(apply);
-		if (result != FE_APPLY_DONE)
-			break;
-		apply->pass_txns = 0;
+		if (result == PASS_DONE)
+		{
+			apply->pass++;
+			apply->pass_txns = apply->whole_txns;
+		}
+	}
+	if (result == PASS_DONE)
+	{
+		apply->merged_some = false;
+		clear_mark(apply);
 	}
 	reset_group(apply);
+	trim_arrays(apply);
 	MemoryContextSwitchTo(cxt);
-	return result;
+	return result == PASS_DONE ? FE_APPLY_DONE : FE_APPLY_NO_MEMORY;
 }

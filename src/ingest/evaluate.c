@@ -53,6 +53,31 @@ view_takes(const FeApply *apply, const FeIngestView *view)
 /* ---- one row image ---------------------------------------------------------- */
 
 /*
+ * What a view left out of the current transaction.  It is counted when that is
+ * merged: till then it may be read again.
+ */
+static FeLeftOut *
+left_out(FeApply *apply, FeIngestView *view)
+{
+	MemoryContext old;
+	FeLeftOut  *count;
+	ListCell   *lc;
+
+	foreach(lc, apply->current.left_out)
+	{
+		count = lfirst(lc);
+		if (count->view == view)
+			return count;
+	}
+	old = MemoryContextSwitchTo(apply->group_cxt);
+	count = palloc0(sizeof(FeLeftOut));
+	count->view = view;
+	apply->current.left_out = lappend(apply->current.left_out, count);
+	MemoryContextSwitchTo(old);
+	return count;
+}
+
+/*
  * In a spilled batch a record's memory goes away with the next record, so
  * results that may point into it are copied.
  */
@@ -80,9 +105,8 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 
 	if (result != FE_ROW_IN)
 	{
-		if (result == FE_ROW_EXPIRED && apply->pass == 0)
-			pg_atomic_write_u64(&view->shared->expired,
-								pg_atomic_read_u64(&view->shared->expired) + 1);
+		if (result == FE_ROW_EXPIRED && fe_pass_part(apply) == 0)
+			left_out(apply, view)->expired++;
 		pfree(values);
 		return false;
 	}
@@ -91,9 +115,9 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 	op->delta.values = values;
 	op->delta.nulls = nulls;
 	op->delta.hash = fe_key_hash(view->plan, values, nulls);
-	if (apply->npasses > 1)
+	if (fe_passes_count(apply) > 1)
 	{
-		if (op->delta.hash % apply->npasses != apply->pass)
+		if (op->delta.hash % apply->parts != fe_pass_part(apply))
 		{
 			pfree(values);
 			return false;
@@ -123,30 +147,6 @@ evaluate_image(void *arg)
 						image->op);
 }
 
-/* It is counted when its transaction is merged: till then it may be read again. */
-static void
-note_skipped(FeApply *apply, FeIngestView *view)
-{
-	FeSkipCount *count;
-	ListCell   *lc;
-
-	if (apply->pass > 0)
-		return;
-	foreach(lc, apply->current.skips)
-	{
-		count = lfirst(lc);
-		if (count->view == view)
-		{
-			count->images++;
-			return;
-		}
-	}
-	count = palloc(sizeof(FeSkipCount));
-	count->view = view;
-	count->images = 1;
-	apply->current.skips = lappend(apply->current.skips, count);
-}
-
 /* evaluate_row for a view whose expressions raise errors at present. */
 static bool
 evaluate_carefully(FeApply *apply, FeCarefulImage *image)
@@ -157,8 +157,8 @@ evaluate_carefully(FeApply *apply, FeCarefulImage *image)
 	bool		skipped = false;
 	bool		in = fe_skip_evaluate(view, apply->careful_cxt, evaluate_image, image, &skipped);
 
-	if (skipped)
-		note_skipped(apply, view);
+	if (skipped && fe_pass_part(apply) == 0)
+		left_out(apply, view)->skipped++;
 	else if (in)
 	{
 		Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
@@ -321,6 +321,7 @@ void
 fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 {
 	FeIngestTable *table = find_table(apply, rec->relid);
+	bool		counted = false;
 	bool		decoded = false;
 	int			absent_old = 0;
 
@@ -332,6 +333,11 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 
 		if (!view_takes(apply, view))
 			continue;
+		if (!counted)
+			apply->current.changes++;
+		counted = true;
+		if (!fe_pass_takes_view(apply, view))
+			continue;
 		if (!decoded)
 		{
 			if (rec->has_old)
@@ -341,7 +347,6 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 				fe_record_read_image(rec, false, apply->last_columns,
 									 table->newvalues, table->newnulls, NULL);
 			decoded = true;
-			apply->current.changes++;
 		}
 		evaluate_guarded(apply, view, table, rec, absent_old);
 	}
@@ -362,11 +367,13 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 
 		if (!view_takes(apply, view))
 			continue;
+		apply->current.changes++;
+		if (!fe_pass_takes_view(apply, view))
+			continue;
 		for (int op = apply->current.first; op < apply->nops; op++)
 			if (apply->ops[op].view != view)
 				apply->ops[kept++] = apply->ops[op];
 		apply->nops = kept;
 		apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
-		apply->current.changes++;
 	}
 }

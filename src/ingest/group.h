@@ -1,12 +1,13 @@
 /*
  * group.h
  *		The group of transactions that is evaluated (evaluate.c), then merged
- *		(apply.c); no other file includes this.
+ *		(apply.c), in one or several passes (passes.c); no other file includes this.
  */
 #ifndef FE_GROUP_H
 #define FE_GROUP_H
 
 #include "ingest/ingest.h"
+#include "nodes/memnodes.h"
 
 /* One row image's contribution to one view. */
 typedef struct FeOp
@@ -24,15 +25,16 @@ typedef struct FeGroupTxn
 	int64		commit_time;
 	int			changes;
 	List	   *truncated;		/* FeIngestView * cleared by it */
-	List	   *skips;			/* FeSkipCount * */
+	List	   *left_out;		/* FeLeftOut * */
 } FeGroupTxn;
 
-/* Row images of a transaction that a view left out because of an error. */
-typedef struct FeSkipCount
+/* Row images of a transaction that a view left out. */
+typedef struct FeLeftOut
 {
 	FeIngestView *view;
-	uint64		images;
-} FeSkipCount;
+	uint64		skipped;		/* because of an error */
+	uint64		expired;		/* out of all windows */
+} FeLeftOut;
 
 struct FeApply
 {
@@ -56,10 +58,13 @@ struct FeApply
 	TransactionId xid;
 	FeGroupTxn	current;
 
-	/* passes over a spilled transaction */
-	uint32		npasses;		/* 1 = in memory */
+	/* passes over the batch: each takes a part of the entities of a group of views */
+	uint32		groups;
+	uint32		parts;
 	uint32		pass;
-	bool		merged_some;
+	uint64		whole_txns;		/* transactions merged before there were so many */
+	Size		limit;			/* of the memory that evaluated rows take */
+	bool		merged_some;	/* transactions, in some passes and not in all */
 
 	FeIngestView *failed;		/* its expression raised the error */
 	bool		skips;			/* and it will leave the row out */
@@ -68,6 +73,43 @@ struct FeApply
 	FeIngestTable *last_table;	/* of the record read last */
 	const FeCaptureTable *last_columns;
 };
+
+/* ---- passes.c -------------------------------------------------------------- */
+
+extern void fe_passes_begin(FeApply *apply);
+extern bool fe_passes_divide_rows(FeApply *apply);
+extern bool fe_passes_divide_room(FeApply *apply, int nops, Size room);
+
+static inline uint32
+fe_passes_count(const FeApply *apply)
+{
+	return apply->groups * apply->parts;
+}
+
+/* The part of the entities that this pass takes. */
+static inline uint32
+fe_pass_part(const FeApply *apply)
+{
+	return apply->pass % apply->parts;
+}
+
+/* By a number that no other view's coming or going changes. */
+static inline bool
+fe_pass_takes_view(const FeApply *apply, const FeIngestView *view)
+{
+	return (uint32) view->plan->viewid % apply->groups == apply->pass / apply->parts;
+}
+
+static inline bool
+fe_pass_is_full(const FeApply *apply)
+{
+	return apply->nops * sizeof(FeOp) + apply->group_cxt->mem_allocated > apply->limit;
+}
+
+/* ---- apply.c ---------------------------------------------------------------- */
+
+/* Is there room in state for what rows may take, by their fe_state_room? */
+extern bool fe_apply_has_room(const FeApply *apply, Size room);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 

@@ -43,6 +43,8 @@
 #define FE_SWEEP_MS				100
 #define FE_SWEEP_ROUND			300 /* slices in which a table is gone over */
 #define FE_SWEEP_SLICE			64	/* entities at least */
+#define FE_SWEEP_GONE			10	/* slices for as many entities as have vanished ... */
+#define FE_SWEEP_GONE_SLICE		10000	/* ... but no more than so many in each */
 #define FE_CONFIRM_MS			1000
 #define FE_CHECK_MS				1000
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
@@ -426,9 +428,11 @@ sweep(FeIngest *ingest)
 	foreach(lc, ingest->views)
 	{
 		FeIngestView *view = lfirst(lc);
+		uint64		gone = pg_atomic_read_u64(&view->shared->tombstones) / FE_SWEEP_GONE;
 		int			budget;
 
 		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
+		budget += Min(gone, FE_SWEEP_GONE_SLICE);
 		fe_state_sweep(view->writer, budget, fe_clock_now());
 	}
 	pg_atomic_write_u32(&ingest->db->merging, 0);
@@ -517,13 +521,31 @@ maintain(FeIngest *ingest)
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
+/* Are there vanished entities that sweeping may free?  Not while only Redis holds them. */
+static bool
+sweep_is_due(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeViewShared *view = ((FeIngestView *) lfirst(lc))->shared;
+
+		if (pg_atomic_read_u64(&view->tombstones) > 0 &&
+			(!view->online || ingest->db->redis_connected))
+			return true;
+	}
+	return false;
+}
+
 static void
 sleep_until_work(FeIngest *ingest)
 {
 	bool		soon = ingest->memory_full || ingest->swap_waits ||
 		fe_backfill_retakes(ingest);
+	long		timeout = soon ? FE_RETRY_MS : sweep_is_due(ingest) ? FE_SWEEP_MS : FE_IDLE_MS;
 
-	fe_worker_wait(soon ? FE_RETRY_MS : FE_IDLE_MS, PGINVALID_SOCKET, 0);
+	fe_worker_wait(timeout, PGINVALID_SOCKET, 0);
 }
 
 static void

@@ -13,8 +13,9 @@
 
 /* Combining panes may take memory before it gives some back. */
 #define MERGE_ROOM			(64 * 1024)
-/* Panes that cost as much to look at as an entity does. */
+/* Panes, and empty buckets, that cost as much to look at as an entity does. */
 #define PANES_PER_ENTITY	8
+#define BUCKETS_PER_ENTITY	16
 /* With assertions: one entity of so many is written and built again, each round. */
 #define FE_EXERCISE_EVERY	4
 
@@ -280,7 +281,8 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 		uint32		i = 0;
 		FeRef		ref;
 
-		budget--;
+		if (w->sweep_bucket % BUCKETS_PER_ENTITY == 0)
+			budget--;
 		while ((ref = fe_bucket_entity(bucket, i)) != 0)
 		{
 			budget -= sweep_entity(w, ref);
