@@ -2,7 +2,8 @@
 
 One line an interval, from the views of the engine, the catalogue, /proc and Redis.
 Private memory of a process is its RssAnon: what is resident, neither shared memory nor
-a file's.
+a file's. Of shared memory what counts is feature_engine's reservation, by far the largest
+mapping: how much of it the ingest worker has touched.
 """
 
 import csv
@@ -46,6 +47,22 @@ def of_process(pid, field):
         return None
 
 
+def largest_shared(pid):
+    """Resident kilobytes of the largest writable mapping."""
+    largest, resident, current = 0, None, 0
+    try:
+        with open(f"/proc/{pid}/smaps") as f:
+            for line in f:
+                mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-s", line)
+                if mapping:
+                    current = int(mapping.group(2), 16) - int(mapping.group(1), 16)
+                elif line.startswith("Rss:") and current > largest:
+                    largest, resident = current, int(line.split()[1])
+    except OSError:
+        pass
+    return resident
+
+
 def query(conn, sql):
     with conn.cursor() as cur:
         cur.execute(sql)
@@ -60,7 +77,7 @@ def workers(conn):
     for role in WORKERS:
         sample[f"{role}_pid"] = pids.get(role)
         sample[f"{role}_private_kb"] = of_process(pids.get(role), "RssAnon")
-    sample["ingest_shared_kb"] = of_process(pids.get("ingest"), "RssShmem")
+    sample["reservation_kb"] = largest_shared(pids.get("ingest"))
     return sample
 
 
