@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include <sys/resource.h>
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -40,6 +42,12 @@
 #define CHUNK_BYTES			7000
 /* Chunks of a transaction: vacuum does not wait long for it. */
 #define CHUNKS_PER_COMMIT	1024
+/*
+ * A cycle may last; whoever decodes and merges may not wait for it.  Where there
+ * are fewer processors than work, it gets a tenth of one at this value.  A lock is
+ * held for one entity only, and whoever waits for it leaves us a processor.
+ */
+#define CHECKPOINT_NICE		10
 
 typedef struct FeWriting
 {
@@ -291,6 +299,8 @@ fe_checkpoint_worker_main(Datum dboid)
 	/* what this process writes is never decoded again */
 	replorigin_session_origin = DoNotReplicateId;
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	if (setpriority(PRIO_PROCESS, 0, CHECKPOINT_NICE) != 0)
+		elog(DEBUG1, "could not lower the priority of the checkpoint worker: %m");
 	fe_inject_point(FE_ROLE_CHECKPOINT);
 	fe_inject_wait(FE_ROLE_CHECKPOINT);
 	fe_durable_write_all();
