@@ -43,6 +43,7 @@
 #define FE_SWEEP_MS				100
 #define FE_SWEEP_ROUND			300 /* slices in which a table is gone over */
 #define FE_SWEEP_SLICE			64	/* entities at least */
+#define FE_SWEEP_AT_ONCE		30	/* slices, when the worker comes round late */
 #define FE_CONFIRM_MS			1000
 #define FE_CHECK_MS				1000
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
@@ -409,17 +410,22 @@ consume_backfill(FeIngest *ingest)
 
 /* ---- maintenance ------------------------------------------------------------------------ */
 
+/*
+ * As many slices as time has gone by for: under load a batch may take longer than
+ * one, and what has expired must not pile up meanwhile.
+ */
 static void
 sweep(FeIngest *ingest)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int			slices;
 	ListCell   *lc;
 
-	if (now < ingest->next_sweep)
+	if (now < ingest->next_sweep || fe_apply_in_middle(ingest->apply))
 		return;
+	slices = 1 + Min((now - ingest->next_sweep) / (FE_SWEEP_MS * INT64CONST(1000)),
+					 FE_SWEEP_AT_ONCE - 1);
 	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
-	if (fe_apply_in_middle(ingest->apply))
-		return;
 	fe_ingest_begin();
 	pg_atomic_write_u32(&ingest->db->merging, 1);
 	foreach(lc, ingest->views)
@@ -428,7 +434,7 @@ sweep(FeIngest *ingest)
 		int			budget;
 
 		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
-		fe_state_sweep(view->writer, budget, fe_clock_now());
+		fe_state_sweep(view->writer, slices * budget, fe_clock_now());
 	}
 	pg_atomic_write_u32(&ingest->db->merging, 0);
 	fe_ingest_end();
