@@ -103,6 +103,62 @@ run_pgbench() {
 
 pgbench_tps() { sed -n 's/^tps = \([0-9]*\).*/\1/p' "$OUT"; }
 
+# ---- a backlog of orders ----
+
+BACKLOG_PORTIONS=4 # one-row and bulk transactions alternate so often
+BACKLOG_BULK=1000  # rows of a bulk insert
+
+# Nothing is decoded from now on, until it is released.
+hold_capture() {
+	setting feature_engine.inject_wait capture
+	sleep 0.5
+}
+
+release_capture() { setting feature_engine.inject_wait; }
+
+# insert_statement ROWS CUSTOMERS
+insert_statement() {
+	cat <<-END
+		INSERT INTO orders (customer_id, total, status)
+		SELECT 1 + (random() * ($2 - 1))::int, (5 + random() * 300)::numeric(10,2),
+		       (ARRAY['new', 'paid', 'shipped', 'cancelled'])[ceil(random() * 3.2)]
+		FROM   generate_series(1, $1);
+	END
+}
+
+# write_backlog_scripts CUSTOMERS: uniformly so many. The one-row script draws its values
+# in pgbench, so that the statement stays cheap.
+write_backlog_scripts() {
+	insert_statement "$BACKLOG_BULK" "$1" >"$FE_HOME/bulk.sql"
+	cat >"$FE_HOME/single.sql" <<-END
+		\\set customer random(1, $1)
+		\\set cents random(500, 30500)
+		\\set status random(1, 32) / 10
+		INSERT INTO orders (customer_id, total, status) VALUES (:customer, :cents / 100.0,
+		    (ARRAY['new', 'paid', 'shipped', 'cancelled'])[1 + :status]);
+	END
+}
+
+# write_backlog ROWS: half of them in one-row transactions. Sets end_lsn, up to which all is flushed.
+write_backlog() {
+	local rows=$1 portion
+	note "writing $rows rows"
+	for ((portion = 0; portion < BACKLOG_PORTIONS; portion++)); do
+		run_pgbench -M prepared -c 2 -j 2 \
+			-t $((rows / 2 / BACKLOG_BULK / BACKLOG_PORTIONS / 2)) -f "$FE_HOME/bulk.sql"
+		run_pgbench -M prepared -c 2 -j 2 -t $((rows / 2 / BACKLOG_PORTIONS / 2)) \
+			-f "$FE_HOME/single.sql"
+	done
+	# a synchronous commit flushes all that is before it
+	end_lsn=$(query "SET synchronous_commit = on" "SELECT pg_current_xact_id()" \
+		"SELECT pg_current_wal_flush_lsn()" | tail -n 1)
+}
+
+# The whole difference of two positions, in bytes.
+wal_between() { query "SELECT ('$2'::pg_lsn - '$1'::pg_lsn)::bigint"; }
+
+wal_position() { query "SELECT pg_current_wal_insert_lsn()"; }
+
 # ---- figures ----
 
 microseconds() { echo "${EPOCHREALTIME/./}"; }

@@ -45,6 +45,7 @@
 #define FE_SWEEP_SLICE			64	/* entities at least */
 #define FE_SWEEP_GONE			10	/* slices for as many entities as have vanished ... */
 #define FE_SWEEP_GONE_SLICE		10000	/* ... but no more than so many in each */
+#define FE_SWEEP_AT_ONCE		30	/* slices, when the worker comes round late */
 #define FE_CONFIRM_MS			1000
 #define FE_CHECK_MS				1000
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
@@ -412,17 +413,22 @@ consume_backfill(FeIngest *ingest)
 
 /* ---- maintenance ------------------------------------------------------------------------ */
 
+/*
+ * As many slices as time has gone by for: under load a batch may take longer than
+ * one, and what has expired must not pile up meanwhile.
+ */
 static void
 sweep(FeIngest *ingest)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int			slices;
 	ListCell   *lc;
 
-	if (now < ingest->next_sweep)
+	if (now < ingest->next_sweep || fe_apply_in_middle(ingest->apply))
 		return;
+	slices = 1 + Min((now - ingest->next_sweep) / (FE_SWEEP_MS * INT64CONST(1000)),
+					 FE_SWEEP_AT_ONCE - 1);
 	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
-	if (fe_apply_in_middle(ingest->apply))
-		return;
 	fe_ingest_begin();
 	pg_atomic_write_u32(&ingest->db->merging, 1);
 	foreach(lc, ingest->views)
@@ -432,7 +438,7 @@ sweep(FeIngest *ingest)
 		int			budget;
 
 		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
-		budget += Min(gone, FE_SWEEP_GONE_SLICE);
+		budget = slices * budget + Min(gone, FE_SWEEP_GONE_SLICE);
 		fe_state_sweep(view->writer, budget, fe_clock_now());
 	}
 	pg_atomic_write_u32(&ingest->db->merging, 0);

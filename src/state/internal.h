@@ -67,6 +67,10 @@ typedef struct FeTable
 	pg_atomic_uint64 cycle_since;	/* what it writes: later changes only */
 	pg_atomic_uint64 stored_lsn;	/* cycle_lsn of the last one stored, 0 = none */
 	pg_atomic_uint64 replay_end;	/* no image loaded is newer; 0 = none loaded */
+
+	/* here, for a writer lives only until the catalogue is looked at again */
+	uint32		sweep_bucket;	/* where the round of the sweep goes on */
+	uint32		sweep_rounds;
 } FeTable;
 
 typedef struct FeBucket
@@ -435,9 +439,6 @@ struct FeStateWriter
 	int			ntouched;
 	int			max_touched;
 	FeKeyProbe	probe;
-
-	uint32		sweep_bucket;
-	uint32		sweep_rounds;
 };
 
 /*

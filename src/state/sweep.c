@@ -222,7 +222,7 @@ sweep_entity(FeStateWriter *w, FeRef ref)
 	for (int t = 0; t < w->layout->ntracks; t++)
 		cost += fe_entity_seqs(e)[t].count / PANES_PER_ENTITY;
 #ifdef USE_ASSERT_CHECKING
-	if (e->serial % FE_EXERCISE_EVERY == w->sweep_rounds % FE_EXERCISE_EVERY)
+	if (e->serial % FE_EXERCISE_EVERY == w->table->sweep_rounds % FE_EXERCISE_EVERY)
 		fe_entity_exercise_image(w, e);
 #endif
 	if (panes || is_empty(w, e) || is_ageing(w, e))
@@ -275,9 +275,9 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 	if (pg_atomic_read_u64(&w->view->tombstones) - w->table->graves > FE_MAX_TOMBSTONES)
 		drop_tombstones(w);
 	check_graves(w);
-	while (budget > 0 && w->sweep_bucket < nbuckets)
+	while (budget > 0 && w->table->sweep_bucket < nbuckets)
 	{
-		const FeBucket *bucket = fe_table_bucket(w->table, w->sweep_bucket++);
+		const FeBucket *bucket = fe_table_bucket(w->table, w->table->sweep_bucket++);
 		uint32		i = 0;
 		FeRef		ref;
 
@@ -290,11 +290,11 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 				i++;
 		}
 	}
-	round = w->sweep_bucket >= nbuckets;
+	round = w->table->sweep_bucket >= nbuckets;
 	if (round)
 	{
-		w->sweep_bucket = 0;
-		w->sweep_rounds++;
+		w->table->sweep_bucket = 0;
+		w->table->sweep_rounds++;
 	}
 	end(w, before);
 	return round;

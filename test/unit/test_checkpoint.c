@@ -347,11 +347,20 @@ apply_txn(View *v, const Txn *txn, bool disturbed)
 		fe_state_truncate_end(v->writer, txn->lsn);
 }
 
+/* In slices, for each of which there is another writer: a look at the catalogue makes one. */
 static void
 sweep(View *v)
 {
-	while (!fe_state_sweep(v->writer, 1000, engine_now))
-		;
+	for (int slices = 0; !fe_state_sweep(v->writer, 100, engine_now); slices++)
+	{
+		if (slices > 10000)
+		{
+			printf("Bail out! the sweep does not come round\n");
+			exit(1);
+		}
+		fe_state_writer_free(v->writer);
+		v->writer = fe_state_writer_create(v->heap, v->shared, &plan);
+	}
 }
 
 /* The pusher takes entities, and gives some back. */
