@@ -116,6 +116,14 @@ typedef struct FeIngest
 extern void fe_ingest_begin(void);
 extern void fe_ingest_end(void);
 
+/* ---- maintain.c --------------------------------------------------------- */
+
+#define FE_SWEEP_MS				100
+/* What is due by time, between two batches. */
+extern void fe_ingest_maintain(FeIngest *ingest);
+/* Are there vanished entities that sweeping may free?  Not while only Redis holds them. */
+extern bool fe_ingest_sweep_is_due(FeIngest *ingest);
+
 /* ---- views.c: the catalogue's views and what they need ----------------- */
 
 /* Brings ingest->views in line with the catalogue.  False: nothing to serve. */

@@ -10,7 +10,7 @@
  *		move a running backfill on				(backfill.c)
  *		read a batch of changes, apply it, publish the position	(apply.c)
  *		apply rows of a backfill
- *		maintenance: sweep panes, confirm the slot
+ *		maintenance: sweep panes, confirm the slot		(maintain.c)
  *		sleep until changes, a request or the next maintenance
  *
  * State survives the worker in shared memory: a new worker goes on at
@@ -40,18 +40,9 @@
 #include "online/online.h"
 
 #define FE_BATCH_BYTES			(2 * 1024 * 1024)
-#define FE_SWEEP_MS				100
-#define FE_SWEEP_ROUND			300 /* slices in which a table is gone over */
-#define FE_SWEEP_SLICE			64	/* entities at least */
-#define FE_SWEEP_GONE			10	/* slices for as many entities as have vanished ... */
-#define FE_SWEEP_GONE_SLICE		10000	/* ... but no more than so many in each */
-#define FE_SWEEP_AT_ONCE		30	/* slices, when the worker comes round late */
-#define FE_CONFIRM_MS			1000
 #define FE_CHECK_MS				1000
-#define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
 #define FE_IDLE_MS				1000
 #define FE_WELL_MS				10000	/* who lives so long is well */
-#define FE_CRASH_WATCH_MS		(10 * 60 * 1000)
 #define FE_RETRY_MS				100 /* while memory is full or a swap waits */
 
 /* A transaction for work that looks at tables or runs users' expressions. */
@@ -411,39 +402,7 @@ consume_backfill(FeIngest *ingest)
 	return run_guarded(ingest, ingest->backfill_apply, fe_backfill_consume);
 }
 
-/* ---- maintenance ------------------------------------------------------------------------ */
-
-/*
- * As many slices as time has gone by for: under load a batch may take longer than
- * one, and what has expired must not pile up meanwhile.
- */
-static void
-sweep(FeIngest *ingest)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	int			slices;
-	ListCell   *lc;
-
-	if (now < ingest->next_sweep || fe_apply_in_middle(ingest->apply))
-		return;
-	slices = 1 + Min((now - ingest->next_sweep) / (FE_SWEEP_MS * INT64CONST(1000)),
-					 FE_SWEEP_AT_ONCE - 1);
-	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
-	fe_ingest_begin();
-	pg_atomic_write_u32(&ingest->db->merging, 1);
-	foreach(lc, ingest->views)
-	{
-		FeIngestView *view = lfirst(lc);
-		uint64		gone = pg_atomic_read_u64(&view->shared->tombstones) / FE_SWEEP_GONE;
-		int			budget;
-
-		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
-		budget = slices * budget + Min(gone, FE_SWEEP_GONE_SLICE);
-		fe_state_sweep(view->writer, budget, fe_clock_now());
-	}
-	pg_atomic_write_u32(&ingest->db->merging, 0);
-	fe_ingest_end();
-}
+/* ---- the loop ------------------------------------------------------------------------------ */
 
 static void
 check_sources(FeIngest *ingest)
@@ -458,98 +417,12 @@ check_sources(FeIngest *ingest)
 	fe_ingest_end();
 }
 
-/* Lets the server recycle WAL, on an idle source too. */
-static void
-confirm(FeIngest *ingest)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	XLogRecPtr	position = fe_checkpoint_position(ingest);
-
-	if (ingest->capture == NULL || position <= ingest->confirmed_lsn ||
-		(now < ingest->next_confirm && position - ingest->confirmed_lsn < FE_CONFIRM_BYTES))
-		return;
-	fe_capture_confirm(ingest->capture, position);
-	ingest->confirmed_lsn = position;
-	ingest->next_confirm = TimestampTzPlusMilliseconds(now, FE_CONFIRM_MS);
-}
-
-/*
- * New definitions that have caught up take the place of the ones they replace.
- * A reader that holds the relation, where its columns change, is not disturbed:
- * the swap waits for its turn.
- */
-static void
-swap_replacements(FeIngest *ingest)
-{
-	ListCell   *lc;
-
-	ingest->swap_waits = false;
-	foreach(lc, ingest->views)
-	{
-		FeIngestView *view = lfirst(lc);
-
-		if (view->plan->replaces == 0 ||
-			pg_atomic_read_u32(&view->shared->state) != FE_VIEW_LIVE)
-			continue;
-		fe_ingest_begin();
-		ingest->swap_waits |= !fe_definition_swap(view->plan->viewid);
-		fe_ingest_end();
-	}
-}
-
-/*
- * Is there work at hand that might crash the server, and would again: what was in
- * the log when we began, a backfill, a checkpoint?  Where that has happened, the
- * next checkpoint is waited for, too.
- */
-static bool
-in_danger(const FeIngest *ingest)
-{
-	if (pg_atomic_read_u64(&ingest->db->applied_lsn) < ingest->end_at_start ||
-		ingest->job != NULL || ingest->checkpoint != NULL)
-		return true;
-	return fe_crashes_starts() > 1 && ingest->checkpoints == 0 &&
-		fe_setting_checkpoint_interval != 0 &&
-		!TimestampDifferenceExceeds(ingest->started, GetCurrentTimestamp(), FE_CRASH_WATCH_MS);
-}
-
-static void
-maintain(FeIngest *ingest)
-{
-	sweep(ingest);
-	fe_skip_report(ingest);
-	fe_checkpoint_step(ingest);
-	confirm(ingest);
-	fe_backfill_finish_views(ingest);
-	swap_replacements(ingest);
-	fe_crashes_set_danger(in_danger(ingest));
-}
-
-/* ---- the loop ------------------------------------------------------------------------------ */
-
-/* Are there vanished entities that sweeping may free?  Not while only Redis holds them. */
-static bool
-sweep_is_due(FeIngest *ingest)
-{
-	ListCell   *lc;
-
-	foreach(lc, ingest->views)
-	{
-		FeViewShared *view = ((FeIngestView *) lfirst(lc))->shared;
-
-		if (pg_atomic_read_u64(&view->tombstones) > 0 &&
-			(!view->online || ingest->db->redis_connected))
-			return true;
-	}
-	return false;
-}
-
 static void
 sleep_until_work(FeIngest *ingest)
 {
 	bool		soon = ingest->memory_full || ingest->swap_waits ||
 		fe_backfill_retakes(ingest);
-	long		timeout = soon ? FE_RETRY_MS : sweep_is_due(ingest) ? FE_SWEEP_MS : FE_IDLE_MS;
+	long		timeout = soon ? FE_RETRY_MS : fe_ingest_sweep_is_due(ingest) ? FE_SWEEP_MS : FE_IDLE_MS;
 
 	fe_worker_wait(timeout, PGINVALID_SOCKET, 0);
 }
@@ -576,7 +449,7 @@ work_once(FeIngest *ingest)
 	if (!fe_backfill_step(ingest))
 		more = read_and_apply(ingest);
 	more |= consume_backfill(ingest);
-	maintain(ingest);
+	fe_ingest_maintain(ingest);
 	set_memory_full(ingest, ingest->memory_full);
 	if (TimestampDifferenceExceeds(ingest->started, GetCurrentTimestamp(), FE_WELL_MS))
 		fe_worker_made_progress();

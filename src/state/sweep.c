@@ -281,7 +281,7 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 		uint32		i = 0;
 		FeRef		ref;
 
-		if (w->sweep_bucket % BUCKETS_PER_ENTITY == 0)
+		if (w->table->sweep_bucket % BUCKETS_PER_ENTITY == 0)
 			budget--;
 		while ((ref = fe_bucket_entity(bucket, i)) != 0)
 		{
