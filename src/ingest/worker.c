@@ -422,7 +422,8 @@ sleep_until_work(FeIngest *ingest)
 {
 	bool		soon = ingest->memory_full || ingest->swap_waits ||
 		fe_backfill_retakes(ingest);
-	long		timeout = soon ? FE_RETRY_MS : fe_ingest_sweep_is_due(ingest) ? FE_SWEEP_MS : FE_IDLE_MS;
+	long		timeout = soon ? FE_RETRY_MS :
+		fe_ingest_sweep_is_due(ingest) ? FE_SWEEP_MS : FE_IDLE_MS;
 
 	fe_worker_wait(timeout, PGINVALID_SOCKET, 0);
 }
