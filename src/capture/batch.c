@@ -139,6 +139,23 @@ fe_batch_bytes(const FeBatch *batch)
 	return batch->file_bytes + batch->buf.len;
 }
 
+bool
+fe_batch_in_memory(const FeBatch *batch)
+{
+	return batch->file == NULL;
+}
+
+/* Bytes of the records read since the last rewind. */
+Size
+fe_batch_bytes_read(const FeBatch *batch)
+{
+	if (batch->cursor == NULL)
+		return 0;
+	if (batch->file == NULL)
+		return batch->cursor - batch->buf.data;
+	return batch->file_read - (batch->window + batch->window_filled - batch->cursor);
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 void

@@ -80,6 +80,9 @@ extern void fe_batch_rewind(FeBatch *batch);
 extern bool fe_batch_next(FeBatch *batch, FeRecord *rec);
 extern uint64 fe_batch_transactions(const FeBatch *batch);
 extern Size fe_batch_bytes(const FeBatch *batch);
+/* Otherwise a record is only there until the next one is read. */
+extern bool fe_batch_in_memory(const FeBatch *batch);
+extern Size fe_batch_bytes_read(const FeBatch *batch);
 
 /* Was the process stopped from outside?  Close, and open again. */
 extern bool fe_capture_ended(const FeCapture *cap);

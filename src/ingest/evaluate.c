@@ -115,15 +115,13 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 	op->delta.values = values;
 	op->delta.nulls = nulls;
 	op->delta.hash = fe_key_hash(view->plan, values, nulls);
-	if (fe_passes_count(apply) > 1)
+	if (op->delta.hash % apply->parts != fe_pass_part(apply))
 	{
-		if (op->delta.hash % apply->parts != fe_pass_part(apply))
-		{
-			pfree(values);
-			return false;
-		}
-		copy_values(view, values, nulls);
+		pfree(values);
+		return false;
 	}
+	if (!fe_batch_in_memory(apply->batch))
+		copy_values(view, values, nulls);
 	return true;
 }
 

@@ -10,34 +10,35 @@
  * do, the entities of one of several parts of the hash space.  So every entity
  * still changes in one step.
  *
- * The length of the batch tells how many passes to begin with.  What rows take is
- * only known once they are evaluated (a table may have a hundred views): more are
- * asked for on the way, as long as no transaction is merged in part.
+ * What rows take is only known once they are evaluated: of a long record little may
+ * remain, and a table may have a hundred views.  So a batch begins with one pass, and
+ * when the rows take too much, their share of the batch tells how many it needs;
+ * as long as no transaction is merged in part.
  */
 #include "postgres.h"
 
 #include "ingest/group.h"
 
-#define FE_PASS_BYTES		(64 * 1024 * 1024)	/* evaluated rows of a pass, about */
-#define FE_PASS_LIMIT		(2 * FE_PASS_BYTES) /* and at most, if they can be divided */
+#define FE_PASS_LIMIT		(128 * 1024 * 1024) /* of evaluated rows, if they can be divided */
 #define FE_SMALL_BATCH		(1024 * 1024)
 #define FE_ROOM_PER_BYTE	8	/* of state, for a byte of records, amply */
-#define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state */
+#define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state, to begin with */
+#define FE_MAX_ROOM_PARTS	256 /* ... and when it was found missing */
 #define FE_MAX_PARTS		4096
 /* With fewer row images a transaction waits for room, to come in as a whole. */
 #define FE_SMALL_TXN		(16 * 1024)
 
 /*
- * Evaluated rows take about twice their records.  Where state is nearly full, less
- * of the entities at a time need less room to be made sure of.  Small batches
- * begin with one pass.
+ * Where state is nearly full, less of the entities at a time need less room to be
+ * made sure of: rather several small transactions in passes than waiting.  Of a
+ * large one it will be measured.
  */
 static uint32
 choose_parts(const FeApply *apply, Size bytes)
 {
-	uint32		parts = 1 + (uint32) (bytes * 2 / FE_PASS_BYTES);
+	uint32		parts = 1;
 
-	if (bytes < FE_SMALL_BATCH)
+	if (bytes < FE_SMALL_BATCH || !fe_batch_in_memory(apply->batch))
 		return 1;
 	while (parts < FE_MAX_TIGHT_PARTS &&
 		   !fe_heap_has_room(apply->ingest->heap, bytes * FE_ROOM_PER_BYTE / parts))
@@ -70,14 +71,25 @@ divide(FeApply *apply, uint32 factor)
 {
 	uint32		views = apply->last_table ? apply->last_table->nviews : 1;
 
-	for (; factor > 1; factor /= 2)
+	if (apply->groups < views)
 	{
-		if (apply->groups < views)
-			apply->groups = Min(apply->groups * 2, views);
-		else
-			apply->parts *= 2;
+		uint32		more = Min(factor, (views + apply->groups - 1) / apply->groups);
+
+		apply->groups = Min(apply->groups * more, views);
+		factor = (factor + more - 1) / more;
 	}
+	apply->parts *= factor;
 	apply->whole_txns = apply->pass_txns;
+}
+
+/* So many passes for one; a quarter more than the share of the batch that was read. */
+static uint32
+passes_for_batch(const FeApply *apply)
+{
+	Size		read = Max(fe_batch_bytes_read(apply->batch), 1);
+	Size		factor = 1 + fe_batch_bytes(apply->batch) / read * 5 / 4;
+
+	return Min(Max(factor, 2), FE_MAX_PARTS);
 }
 
 /* Parts of the hash space do not divide what is nearly all of one entity. */
@@ -101,7 +113,7 @@ fe_passes_divide_rows(FeApply *apply)
 {
 	if (may_divide(apply) && apply->parts < FE_MAX_PARTS && !is_one_entity(apply))
 	{
-		divide(apply, 2);
+		divide(apply, passes_for_batch(apply));
 		return true;
 	}
 	apply->limit *= 2;
@@ -117,7 +129,7 @@ fe_passes_divide_room(FeApply *apply, int nops, Size room)
 {
 	if (nops < FE_SMALL_TXN || !may_divide(apply))
 		return false;
-	for (uint32 factor = 2; factor * apply->parts <= FE_MAX_TIGHT_PARTS; factor *= 2)
+	for (uint32 factor = 2; factor * apply->parts <= FE_MAX_ROOM_PARTS; factor *= 2)
 	{
 		if (fe_apply_has_room(apply, room / factor))
 		{
