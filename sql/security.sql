@@ -245,7 +245,9 @@ CREATE FUNCTION feature_engine.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE VIEW feature_engine_def.mine AS SELECT 1;
 CREATE FOREIGN TABLE sec_reader_own.labels (shop int, label text) SERVER feature_engine;
 SET feature_engine.redis_url = 'redis://elsewhere';
+\set VERBOSITY sqlstate
 SHOW feature_engine.redis_url;
+\set VERBOSITY default
 RESET ROLE;
 -- every function that PUBLIC may call; a new one belongs on this list only when it is harmless
 SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) AS public_functions
