@@ -8,7 +8,7 @@
  * either is applied in several passes over its records.  Each pass takes the views
  * of one of several groups, so that nothing is evaluated twice; where that does not
  * do, the entities of one of several parts of the hash space.  So every entity
- * still changes in one step.
+ * still changes in one step; what one transaction does to one entity is held whole.
  *
  * What rows take is only known once they are evaluated: of a long record little may
  * remain, and a table may have a hundred views.  So a batch begins with one pass, and

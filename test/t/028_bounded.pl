@@ -230,8 +230,8 @@ my @points = (
 			WHERE relation = 'existing'::regclass AND granted AND backend_type = 'feature_engine backfill'}) },
 		sub { hold(undef) } ],
 	[ 'about to read', sub { hold('backfill-scan') }, sub { wait_for($backfilling) }, sub { hold(undef) } ],
-	[ 'reading', \&nothing, sub { wait_for($some_rows) }, \&nothing ],
-	[ 'catching up', sub { hold('backfill-scan') }, \&catch_up, \&nothing ]);
+	[ 'reading, or just after', \&nothing, sub { wait_for($some_rows) }, \&nothing ],
+	[ 'rows and changes come in', sub { hold('backfill-scan') }, \&catch_up, \&nothing ]);
 foreach my $point (@points)
 {
 	my ($what, $stop, $reach, $go) = @$point;
