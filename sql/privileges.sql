@@ -56,7 +56,9 @@ CREATE FUNCTION total_of_invoker(int) RETURNS numeric LANGUAGE plpgsql SET searc
 AS 'BEGIN RETURN (SELECT total FROM by_shop WHERE shop = $1); END';
 SET ROLE priv_other;
 SELECT total_of(1), features_of(1);
+\set SHOW_CONTEXT never
 SELECT total_of_invoker(1);
+\set SHOW_CONTEXT errors
 RESET ROLE;
 -- the same plan, kept by the session, as one role after the other
 PREPARE kept(int) AS SELECT total FROM by_shop WHERE shop = $1;
