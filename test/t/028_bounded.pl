@@ -388,7 +388,9 @@ foreach my $step (1 .. 7 * 24 / $size{step})
 }
 note "entities @entities; panes @panes; bytes @bytes; pusher, kB, @pushing";
 is(differing('of_visits', $of_visits), 0, 'after a week: streamed = batch');
-my @series = ([ 'entities', 0, @entities ], [ 'panes', 0, @panes ], [ 'memory', 65536, @bytes ], [ 'pusher', 4096, @pushing ]);
+# a step's rows may all be there for a moment, before the sweep has seen the clock: the hash table keeps room for them
+my $table = 65536 + 24 * $size{rate} * $size{step};
+my @series = ([ 'entities', 0, @entities ], [ 'panes', 0, @panes ], [ 'bytes', $table, @bytes ], [ 'kB of the pusher', 4096, @pushing ]);
 foreach (@series)
 {
 	my ($what, $slack, $first, @later) = @$_;
