@@ -105,6 +105,12 @@ struct FeAccKind
 	void		(*image_read) (FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in);
 };
 
+/*
+ * Rows of arguments that accumulators of kind "values" keep, of all that this
+ * process writes: its changes tell what the one at hand has more or less.
+ */
+extern int64 fe_kept_rows;
+
 /* An SQL aggregate over a kind. */
 struct FeFinal
 {

@@ -136,6 +136,11 @@ extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
 /* Throws a view's state away; it waits for a new backfill not before retry_at. */
 extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
+/*
+ * After a merge, inside the transaction: a view stops of which an entity keeps more
+ * than max_values_per_entity.
+ */
+extern void fe_ingest_check_bounds(FeIngest *ingest);
 /* After an error in its expressions; inside a transaction. */
 extern void fe_ingest_renew_program(FeIngestView *view);
 /* Stops views whose table was altered so that the log does not tell all of it. */

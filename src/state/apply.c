@@ -351,6 +351,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	int64		times[FE_MAX_TRACKS];
 	bool		expired = false;
 	bool		used = false;
+	int64		kept;
 	FeEntity   *e;
 
 	event_times(w, delta, times);
@@ -367,6 +368,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	e = entity_of(w);
 	if (e == NULL)
 		return;
+	kept = fe_kept_rows;
 	e->nrows += delta->sign;
 	apply_accs_of_row(w, w->lifetime, w->nlifetime, e, delta);
 	for (int t = 0; t < w->layout->ntracks; t++)
@@ -383,6 +385,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	}
 	if (expired && !used)
 		w->expired++;
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- all rows of a hash --------------------------------------------------------------- */
@@ -417,20 +420,24 @@ remove_zeroed(FeStateWriter *w)
 	for (int i = 0; i < Min(w->nzeroed, FE_MAX_ZEROED); i++)
 	{
 		const FeZeroedPane *z = &w->zeroed[i];
+		int64		kept = fe_kept_rows;
 
 		w->panes -= fe_pane_remove_if_empty(w->heap, &w->layout->tracks[z->track],
 											&fe_entity_seqs(z->entity)[z->track],
 											z->ts, w->live);
+		fe_entity_count_kept(z->entity, kept);
 	}
 	if (w->nzeroed <= FE_MAX_ZEROED)
 		return;
 	for (int i = 0; i < w->ntouched; i++)
 	{
 		FeEntity   *e = fe_heap_ptr(w->touched[i]);
+		int64		kept = fe_kept_rows;
 
 		for (int t = 0; t < w->layout->ntracks; t++)
 			w->panes -= fe_pane_remove_all_empty(w->heap, &w->layout->tracks[t],
 												 &fe_entity_seqs(e)[t], w->live);
+		fe_entity_count_kept(e, kept);
 	}
 }
 
@@ -438,6 +445,7 @@ static void
 finish_entity(FeStateWriter *w, FeRef ref)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
+	int64		kept = fe_kept_rows;
 
 	e->flags &= ~FE_ENTITY_TOUCHED;
 	e->lsn = Max(e->lsn, w->lsn);
@@ -446,6 +454,12 @@ finish_entity(FeStateWriter *w, FeRef ref)
 		if (w->merge_tracks & (1 << t))
 			w->panes -= fe_pane_consolidate(w->heap, &w->layout->tracks[t],
 											&fe_entity_seqs(e)[t], w->t_min);
+	}
+	fe_entity_count_kept(e, kept);
+	if (e->kept > fe_setting_max_values_per_entity)
+	{
+		w->overfull = ref;
+		w->overfull_serial = e->serial;
 	}
 	fe_entity_settle(w, ref, true);
 }
@@ -493,4 +507,24 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 		fe_count(&w->view->panes, w->panes);
 	if (fe_heap_used(w->heap) != before)
 		fe_count(&w->view->bytes, (int64) fe_heap_used(w->heap) - (int64) before);
+}
+
+/* ---- entities that keep too much ------------------------------------------------- */
+
+bool
+fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls)
+{
+	const FeEntity *e;
+	bool		still;
+
+	if (w->overfull == 0)
+		return false;
+	e = fe_heap_ptr(w->overfull);
+	still = e->serial == w->overfull_serial && e->kept > fe_setting_max_values_per_entity;
+	w->overfull = 0;
+	if (!still)
+		return false;
+	*kept = e->kept;
+	fe_key_unpack(w->plan, w->layout, e, keys, nulls);
+	return true;
 }

@@ -105,7 +105,7 @@ typedef struct FeBucket
 typedef struct FeEntity
 {
 	uint64		hash;
-	uint32		unused;
+	uint32		kept;			/* rows of arguments in it, by fe_kept_rows */
 	FeRef		dirty_next;
 	uint32		serial;			/* tells incarnations of an entity apart */
 	uint32		keylen;			/* bytes of the packed key */
@@ -439,7 +439,18 @@ struct FeStateWriter
 	int			ntouched;
 	int			max_touched;
 	FeKeyProbe	probe;
+
+	/* an entity that keeps more than it may, until it is asked for */
+	FeRef		overfull;
+	uint32		overfull_serial;
 };
+
+/* What has come or gone since before was read of fe_kept_rows is the entity's. */
+static inline void
+fe_entity_count_kept(FeEntity *e, int64 before)
+{
+	e->kept += (uint32) (fe_kept_rows - before);
+}
 
 /*
  * An entity changed: it is freed if it is empty and nobody holds it, else it is

@@ -120,6 +120,11 @@ extern Size fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n);
 extern void fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n,
 						   XLogRecPtr lsn, FeTime now);
 /*
+ * Has an entity come to keep more than max_values_per_entity of late?  Asked after
+ * a merge, by the writer; keys point into it.
+ */
+extern bool fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls);
+/*
  * Moves the view's cutoffs to what its windows need from now on.  The sweep
  * does so, too; called before existing rows are read, so that the old ones
  * among them need not be evaluated.

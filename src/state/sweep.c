@@ -190,6 +190,7 @@ static void
 tidy_panes(FeStateWriter *w, FeEntity *e)
 {
 	bool		may_merge = fe_heap_has_room_for(w->heap, MERGE_ROOM, 0);
+	int64		kept = fe_kept_rows;
 
 	for (int t = 0; t < w->layout->ntracks; t++)
 	{
@@ -207,6 +208,7 @@ tidy_panes(FeStateWriter *w, FeEntity *e)
 		if (may_merge)
 			w->panes -= fe_pane_consolidate(w->heap, track, seq, w->t_min);
 	}
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- the round ------------------------------------------------------------------- */

@@ -27,6 +27,7 @@
 /* ---- doubles of what state wants from a server beside every_kind.h's ---------------- */
 
 int			fe_setting_exact_horizon = 60;
+int			fe_setting_max_values_per_entity = 10000;
 char	   *fe_setting_inject_error = "";
 static LWLock lock;
 
