@@ -202,9 +202,8 @@ SELECT customer_id, cardinality(ids), n FROM bounded ORDER BY 1;
 INSERT INTO orders (id, customer_id, created_at) VALUES (151, 2, '2026-03-01Z');
 -- one too many: the view stops and says why; others go on
 SELECT sync(view => 'bounded');
-SELECT name, state FROM status, sync(view => 'unbounded') ORDER BY 1;
+SELECT sync(view => 'unbounded') > '0/0' AS synced;
 SELECT customer_id, n FROM unbounded ORDER BY 1;
-SELECT * FROM bounded;
 -- it lives on when there are fewer, or more are allowed
 CREATE FUNCTION wait_for(view text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
