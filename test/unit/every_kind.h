@@ -296,7 +296,7 @@ varlena_of(const void *bytes, int len)
 }
 
 static Datum
-random_numeric(int wild)
+some_numeric(int wild)
 {
 	int16		words[64];
 	int			ndigits = wild < 2 ? 1 + below(3) : 1 + below(40);
@@ -361,7 +361,7 @@ random_value(const FeAccSpec *spec, int wild)
 		case FLOAT4OID:
 			return Float4GetDatum((float4) DatumGetFloat8(random_double(wild)));
 		case NUMERICOID:
-			return random_numeric(wild);
+			return some_numeric(wild);
 		default:
 			for (int i = 0; i < sizeof(bytes); i++)
 				bytes[i] = wild == 0 ? 'a' + below(2) : (char) below(256);
