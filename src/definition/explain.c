@@ -91,6 +91,26 @@ explain_sources_and_keys(ExplainContext *cxt)
 		put(cxt, "where", expr_text(cxt, plan->where), "evaluated once for each row image");
 }
 
+/* Columns and constants, or nothing but those put together for a generic aggregate. */
+static bool
+is_plain(Node *expr)
+{
+	FeAnalysis	a;
+	ListCell   *lc;
+
+	if (IsA(expr, Var) || IsA(expr, Const))
+		return true;
+	if (!IsA(expr, FuncExpr))
+		return false;
+	fe_analysis_init(&a, NULL, NULL);
+	if (!fe_is_own_function(&a, ((FuncExpr *) expr)->funcid, "pack_arguments"))
+		return false;
+	foreach(lc, ((FuncExpr *) expr)->args)
+		if (!is_plain(lfirst(lc)))
+			return false;
+	return true;
+}
+
 /* What an error does matters where something is computed for each row. */
 static void
 explain_errors(ExplainContext *cxt)
@@ -99,7 +119,7 @@ explain_errors(ExplainContext *cxt)
 	ListCell   *lc;
 
 	foreach(lc, cxt->plan->rowexprs)
-		computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+		computed += !is_plain(lfirst(lc));
 	if (computed > 0)
 		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
 											 computed), computed),

@@ -76,7 +76,8 @@ VIEWS = [
         FROM events {NAMED} GROUP BY customer""", {}),
     ("v_users_own", f"""
         SELECT customer, geometric_mean(score) AS g, geometric_mean(amount) FILTER (WHERE w7) AS g7,
-               pairs(status, merchant ORDER BY id) AS p, pairs(qty, small::int ORDER BY created, id) FILTER (WHERE w7) AS p7,
+               pairs(status, merchant ORDER BY id) AS p,
+               pairs(qty, small::int ORDER BY created, id) FILTER (WHERE w7) AS p7,
                all_of(qty, small::int ORDER BY id) AS vs
         FROM events {NAMED} GROUP BY customer""", {}),
     ("v_list_in_where", """
