@@ -19,6 +19,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_cast.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -163,6 +164,27 @@ check_json_arguments(const Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
+/*
+ * Of a C function over an internal state, which only an aggregate can call,
+ * nothing ever reads the label, and "volatile" is what it gets without one (those
+ * of the extension hll have none): it says nothing.
+ */
+static bool
+is_label_meant(Oid fn)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fn));
+	Form_pg_proc form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", fn);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = form->provolatile != PROVOLATILE_VOLATILE || form->prolang != ClanguageId ||
+		form->pronargs == 0 || form->proargtypes.values[0] != INTERNALOID;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static bool
 check_function(const Aggref *agg, Oid fn, FeAggRefusal *why)
 {
@@ -171,7 +193,7 @@ check_function(const Aggref *agg, Oid fn, FeAggRefusal *why)
 	if (!OidIsValid(fn))
 		return true;
 	volatility = func_volatile(fn);
-	if (volatility == PROVOLATILE_IMMUTABLE)
+	if (volatility == PROVOLATILE_IMMUTABLE || !is_label_meant(fn))
 		return true;
 	if (volatility == PROVOLATILE_STABLE && agg->aggfnoid < FirstNormalObjectId &&
 		strncmp(get_func_name(agg->aggfnoid), "json", 4) == 0)
