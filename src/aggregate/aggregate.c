@@ -46,6 +46,23 @@ FINAL(stddev_pop, FE_FINAL_STDDEV_POP, FE_ACC_SQUARES);
 FINAL(stddev_samp, FE_FINAL_STDDEV_SAMP, FE_ACC_SQUARES);
 FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
 FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
+FINAL(bool_and, FE_FINAL_BOOL_AND, 0);
+FINAL(bool_or, FE_FINAL_BOOL_OR, 0);
+FINAL(bit_and, FE_FINAL_BIT_AND, 0);
+FINAL(bit_or, FE_FINAL_BIT_OR, 0);
+FINAL(bit_xor, FE_FINAL_BIT_XOR, 0);
+FINAL(regr_count, FE_FINAL_REGR_COUNT, 0);
+FINAL(regr_sxx, FE_FINAL_REGR_SXX, 0);
+FINAL(regr_syy, FE_FINAL_REGR_SYY, 0);
+FINAL(regr_sxy, FE_FINAL_REGR_SXY, 0);
+FINAL(regr_avgx, FE_FINAL_REGR_AVGX, 0);
+FINAL(regr_avgy, FE_FINAL_REGR_AVGY, 0);
+FINAL(regr_r2, FE_FINAL_REGR_R2, 0);
+FINAL(regr_slope, FE_FINAL_REGR_SLOPE, 0);
+FINAL(regr_intercept, FE_FINAL_REGR_INTERCEPT, 0);
+FINAL(covar_pop, FE_FINAL_COVAR_POP, 0);
+FINAL(covar_samp, FE_FINAL_COVAR_SAMP, 0);
+FINAL(corr, FE_FINAL_CORR, 0);
 FINAL(first, FE_FINAL_FIRST, 0);
 FINAL(last, FE_FINAL_LAST, 0);
 
@@ -78,6 +95,33 @@ static const KnownAggregate known_aggregates[] = {
 	{F_AVG_NUMERIC, &fe_acc_moments_numeric, &final_avg},
 	{F_AVG_FLOAT4, &fe_acc_moments_float8, &final_avg},
 	{F_AVG_FLOAT8, &fe_acc_moments_float8, &final_avg},
+	{F_SUM_MONEY, &fe_acc_moments_int, &final_sum},
+	{F_SUM_INTERVAL, &fe_acc_intervals, &final_sum},
+	{F_AVG_INTERVAL, &fe_acc_intervals, &final_avg},
+	{F_BOOL_AND, &fe_acc_bools, &final_bool_and},
+	{F_EVERY, &fe_acc_bools, &final_bool_and},
+	{F_BOOL_OR, &fe_acc_bools, &final_bool_or},
+	{F_BIT_AND_INT2, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT4, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT8, &fe_acc_bits, &final_bit_and},
+	{F_BIT_OR_INT2, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT4, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT8, &fe_acc_bits, &final_bit_or},
+	{F_BIT_XOR_INT2, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT4, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT8, &fe_acc_bits, &final_bit_xor},
+	{F_REGR_COUNT, &fe_acc_comoments, &final_regr_count},
+	{F_REGR_SXX, &fe_acc_comoments, &final_regr_sxx},
+	{F_REGR_SYY, &fe_acc_comoments, &final_regr_syy},
+	{F_REGR_SXY, &fe_acc_comoments, &final_regr_sxy},
+	{F_REGR_AVGX, &fe_acc_comoments, &final_regr_avgx},
+	{F_REGR_AVGY, &fe_acc_comoments, &final_regr_avgy},
+	{F_REGR_R2, &fe_acc_comoments, &final_regr_r2},
+	{F_REGR_SLOPE, &fe_acc_comoments, &final_regr_slope},
+	{F_REGR_INTERCEPT, &fe_acc_comoments, &final_regr_intercept},
+	{F_COVAR_POP, &fe_acc_comoments, &final_covar_pop},
+	{F_COVAR_SAMP, &fe_acc_comoments, &final_covar_samp},
+	{F_CORR, &fe_acc_comoments, &final_corr},
 	VARIANCE_FAMILY(INT2, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT4, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT8, &fe_acc_moments_int),
@@ -196,6 +240,7 @@ match_specialised(const Aggref *agg, FeAggMatch *match)
 		match->kind = &fe_acc_ordered;
 		match->has_order = true;
 	}
+	match->has_order |= match->kind == &fe_acc_comoments;
 	return match->kind != NULL;
 }
 

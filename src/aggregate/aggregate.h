@@ -60,7 +60,7 @@ typedef struct FeAccInput
 {
 	Datum		value;
 	bool		isnull;
-	int64		order;			/* first/last: event time, us */
+	int64		order;			/* first/last: event time, us; corr: bits of x */
 	bool		order_isnull;
 } FeAccInput;
 
@@ -136,7 +136,7 @@ typedef struct FeAggMatch
 	const FeFinal *final;
 	Oid			argtype;		/* of the first argument (after the parser's casts) */
 	Oid			collation;
-	bool		has_order;		/* second argument is the event time (first/last) */
+	bool		has_order;		/* a second argument of eight bytes: event time, x */
 	Node	   *arg;			/* what is kept of a row, NULL: the first argument */
 } FeAggMatch;
 
