@@ -140,7 +140,8 @@ NOT_CALLED(Datum float8_regr_intercept(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_covar_pop(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_covar_samp(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_corr(PG_FUNCTION_ARGS))
-NOT_CALLED(ArrayType *construct_array(Datum *elems, int n, Oid type, int len, bool byval, char align))
+NOT_CALLED(ArrayType *construct_array(Datum *elems, int n, Oid type, int len, bool byval,
+									  char align))
 
 /* The order of a type that this library knows nothing of. */
 static Datum
