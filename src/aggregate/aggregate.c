@@ -265,7 +265,7 @@ match_distinct(const Aggref *agg, FeAggMatch *match)
 
 /* Where the order of the rows makes no difference (not here), ORDER BY makes none. */
 bool
-fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAggRefusal *why)
 {
 	memset(match, 0, sizeof(FeAggMatch));
 	if (agg->aggfnoid == F_COUNT_)
@@ -276,13 +276,13 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 		return true;
 	}
 	if (!match_specialised(agg, match))
-		return fe_generic_match(agg, match, why);
+		return fe_generic_match(agg, append_only, match, why);
 	match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
 	match->collation = agg->inputcollid;
 	if (agg->aggdistinct != NIL && !match_distinct(agg, match))
 	{
 		memset(match, 0, sizeof(FeAggMatch));
-		return fe_generic_match(agg, match, why);
+		return fe_generic_match(agg, append_only, match, why);
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -318,6 +318,7 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	spec->flags = flags;
 	spec->argtype = match->argtype;
 	spec->collation = match->collation;
+	spec->folds = match->folds;
 	if (OidIsValid(spec->argtype))
 		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
 	spec->kind->prepare(spec);
@@ -331,8 +332,9 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
 
 	if (spec->kind == &fe_acc_values)
-		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values"),
-						spec->kind->name, spec->size);
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
+						spec->kind->name, spec->size,
+						spec->folds ? _("; with append_only => true, states of the aggregate in the place of many rows") : "");
 	/* the number is that of an element; values by reference come on top */
 	return psprintf(grows ?
 					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :

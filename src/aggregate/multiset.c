@@ -37,6 +37,7 @@ typedef struct MultisetAcc
 } MultisetAcc;
 
 int64		fe_kept_rows = 0;
+bool		fe_fold_is_due = false;
 
 static inline void
 count_kept(const FeAccSpec *spec, int64 by)
@@ -78,7 +79,11 @@ change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue 
 	before = m->count;
 	m->count += by;
 	if (!found)
+	{
 		count_kept(spec, 1);
+		if (spec->folds != NULL && acc->seq.count >= FE_FOLD_ROWS)
+			fe_fold_is_due = true;
+	}
 	if (!found && moved != NULL)
 		m->value = *moved;
 	else if (!found)

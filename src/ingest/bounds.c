@@ -1,6 +1,7 @@
 /*
  * bounds.c
- *		Views whose entities keep more rows of arguments than they may.
+ *		What entities keep of their rows' arguments: folds them into states where it
+ *		can, and stops views whose entities keep more than they may.
  *
  * An aggregate that has no compact state is computed from its rows' arguments
  * (kind "values").  So that neither memory nor the time of a read grows without
@@ -15,11 +16,88 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "ingest/ingest.h"
+
+/* ---- folding ------------------------------------------------------------------- */
+
+static void
+fold_one(FeIngest *ingest, FeIngestView *view)
+{
+	FeOwnerContext owner;
+	Size		room;
+
+	fe_owner_enter(&owner, view->plan, true);
+	room = fe_state_fold_prepare(view->writer);
+	fe_owner_leave(&owner);
+	if (room == 0 || !fe_heap_has_room(ingest->heap, room))
+		return;
+	/* set already where a transaction is partly merged */
+	pg_atomic_write_u32(&ingest->db->merging, 1);
+	fe_state_fold_install(view->writer);
+	if (!fe_apply_in_middle(ingest->apply))
+		pg_atomic_write_u32(&ingest->db->merging, 0);
+}
+
+/*
+ * After an error: the rows stay as they are, and so does the view, whose batch query
+ * raises the error only to who reads that entity.
+ */
+static void
+give_up(FeIngestView *view, MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	fe_state_fold_give_up(view->writer);
+	if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(edata);
+	ereport(LOG,
+			(errmsg("feature view \"%s\" keeps rows that it could fold, because of an error: %s",
+					view->plan->name, edata->message)));
+	FreeErrorData(edata);
+}
+
+static void
+fold_view(FeIngest *ingest, FeIngestView *view)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext cxt = AllocSetContextCreate(old, "feature_engine folding",
+											  ALLOCSET_DEFAULT_SIZES);
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		while (fe_state_fold_is_due(view->writer))
+		{
+			fold_one(ingest, view);
+			MemoryContextReset(cxt);
+		}
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		give_up(view, cxt);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	CurrentResourceOwner = owner;
+}
+
+/* ---- bounds ---------------------------------------------------------------------- */
 
 /* Only of types whose text PostgreSQL itself makes: no user's code runs for a message. */
 static void
@@ -72,7 +150,12 @@ fe_ingest_check_bounds(FeIngest *ingest)
 		bool		nulls[FE_MAX_KEYS];
 		uint32		kept;
 
-		if (view->writer != NULL && fe_state_overfull(view->writer, &kept, keys, nulls))
+		if (view->writer == NULL)
+			continue;
+		if (fe_state_fold_is_due(view->writer) &&
+			pg_atomic_read_u32(&view->shared->state) != FE_VIEW_FAILED)
+			fold_view(ingest, view);
+		if (fe_state_overfull(view->writer, &kept, keys, nulls))
 			stop_view(ingest, view, kept, keys, nulls);
 	}
 }

@@ -63,6 +63,8 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 	}
 	w->max_touched = 8;
 	w->touched = palloc(w->max_touched * sizeof(FeRef));
+	w->fold_cxt = AllocSetContextCreate(CurrentMemoryContext, "feature_engine folding",
+										ALLOCSET_SMALL_SIZES);
 
 	if (w->table->layout == 0)
 	{
@@ -80,6 +82,7 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 void
 fe_state_writer_free(FeStateWriter *w)
 {
+	MemoryContextDelete(w->fold_cxt);
 	pfree(w->touched);
 	pfree(w);					/* the rest goes with its memory context */
 }
@@ -456,6 +459,8 @@ finish_entity(FeStateWriter *w, FeRef ref)
 											&fe_entity_seqs(e)[t], w->t_min);
 	}
 	fe_entity_count_kept(e, kept);
+	if (fe_fold_is_due)
+		fe_fold_note(w, ref, e);
 	if (e->kept > fe_setting_max_values_per_entity)
 	{
 		w->overfull = ref;

@@ -236,6 +236,8 @@ sweep_entity(FeStateWriter *w, FeRef ref)
 			e->flags |= FE_ENTITY_OLD;
 		if (panes)
 			tidy_panes(w, e);
+		if (fe_fold_is_due)
+			fe_fold_note(w, ref, e);
 		fe_entity_settle(w, ref, false);
 		LWLockRelease(lock);
 	}
