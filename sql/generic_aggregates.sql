@@ -225,6 +225,47 @@ SELECT pg_reload_conf();
 SELECT wait_for('bounded');
 SELECT differences('bounded');
 
+-- ---- states in the place of rows ---------------------------------------------------------
+-- Rows of an append_only view never leave, but with their pane: where the aggregate can combine
+-- states, PostgreSQL makes one of many rows, and fewer are kept than may be.
+CREATE FUNCTION weigh(s numeric[], x numeric, w numeric) RETURNS numeric[] LANGUAGE sql IMMUTABLE STRICT AS
+$$ SELECT ARRAY[s[1] + x * w, s[2] + w] $$;
+CREATE FUNCTION weigh_more(s numeric[], t numeric[]) RETURNS numeric[] LANGUAGE sql IMMUTABLE STRICT AS
+$$ SELECT ARRAY[s[1] + t[1], s[2] + t[2]] $$;
+CREATE FUNCTION weighed(s numeric[]) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$ SELECT s[1] / nullif(s[2], 0) $$;
+CREATE AGGREGATE weighted_mean(numeric, numeric) (sfunc = weigh, combinefunc = weigh_more, stype = numeric[], finalfunc = weighed, initcond = '{0,0}');
+CREATE FUNCTION text_max(a text, b text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS
+$$ BEGIN IF b = 'boom' THEN RAISE 'boom'; END IF; RETURN greatest(a, b); END $$;
+CREATE AGGREGATE greatest_text(text) (sfunc = text_max, combinefunc = text_max, stype = text);
+CREATE AGGREGATE half_open(bit) (sfunc = bitor, combinefunc = bitor, stype = bit);
+TRUNCATE orders;
+SELECT drop_feature_view('bounded'), drop_feature_view('unbounded');
+ALTER SYSTEM SET feature_engine.max_values_per_entity = 500;
+SELECT pg_reload_conf();
+SELECT add_orders(1, 900);
+SELECT create_feature_view('folded', $$
+    SELECT customer_id, weighted_mean(total, units) AS m, weighted_mean(total, units) FILTER (WHERE rolling(created_at, '90 days')) AS m90,
+           greatest_text(status || id) AS t, half_open(flags) AS b, count(*) AS n
+    FROM orders GROUP BY customer_id $$, append_only => true);
+SELECT differences('folded');
+SELECT add_orders(901, 5000);
+SELECT differences('folded');
+SELECT customer_id, round(m, 3) AS m, t, b, n FROM folded ORDER BY 1;
+SELECT memory_bytes < 200000 AS small FROM status WHERE name = 'folded';
+-- panes come together, and leave
+SELECT set_clock('2026-04-10Z');
+INSERT INTO orders (id, customer_id, units, total, created_at) SELECT 6000 + i, 1 + i % 3, 2, i, '2026-04-09Z' FROM generate_series(1, 300) i;
+SELECT differences('folded');
+-- an error in the aggregate: rows are kept, as far as they may, and who reads them gets it
+INSERT INTO orders (id, customer_id, status, created_at) VALUES (7000, 2, 'x', '2026-04-09Z');
+SELECT create_feature_view('errs', 'SELECT customer_id, greatest_text(status) AS t, count(*) AS n FROM orders WHERE id > 5500 GROUP BY 1', append_only => true);
+INSERT INTO orders (id, customer_id, status, created_at) SELECT 8000 + i, 2, CASE i WHEN 77 THEN 'boom' ELSE 's' || i END, '2026-04-09Z' FROM generate_series(1, 200) i;
+SELECT sync() > '0/0' AS synced;
+SELECT customer_id, n FROM errs ORDER BY 1;
+SELECT t FROM errs WHERE customer_id = 2;
+ALTER SYSTEM RESET feature_engine.max_values_per_entity;
+SELECT pg_reload_conf();
+
 SELECT set_clock(NULL);
 SELECT count(drop_feature_view(name)) FROM feature_views;
 SET client_min_messages = warning;

@@ -272,7 +272,7 @@ values_fold(FeAccRead *r)
 	bool		isnull;
 
 	unite_rows(r);
-	if (r->nrows < FE_FOLD_ROWS)
+	if (r->nrows < 2)
 		return NULL;
 	nrows = count_rows(r);
 	take_rows(r, nrows);

@@ -63,6 +63,7 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 	}
 	w->max_touched = 8;
 	w->touched = palloc(w->max_touched * sizeof(FeRef));
+	w->fold_rows = FE_FOLD_ROWS;
 	w->fold_cxt = AllocSetContextCreate(CurrentMemoryContext, "feature_engine folding",
 										ALLOCSET_SMALL_SIZES);
 
@@ -464,6 +465,7 @@ finish_entity(FeStateWriter *w, FeRef ref)
 	if (e->kept > fe_setting_max_values_per_entity)
 	{
 		w->overfull = ref;
+		w->overfull_tried = 0;
 		w->overfull_serial = e->serial;
 	}
 	fe_entity_settle(w, ref, true);

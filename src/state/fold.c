@@ -54,7 +54,7 @@ fold_accs(FeStateWriter *w, const FeLayoutAcc *accs, int n, int first, char *at)
 		FeFolded   *folded;
 		struct varlena *state;
 
-		if (spec->folds == NULL || ((FeSeq *) acc)->count < FE_FOLD_ROWS)
+		if (spec->folds == NULL || ((FeSeq *) acc)->count < w->fold_rows)
 			continue;
 		r = folder_of(w, first + i, spec);
 		spec->kind->read_reset(r);
@@ -91,8 +91,20 @@ fold_entity(FeStateWriter *w, FeEntity *e)
 }
 
 bool
-fe_state_fold_is_due(const FeStateWriter *w)
+fe_state_fold_is_due(FeStateWriter *w)
 {
+	const FeEntity *e = w->overfull == 0 ? NULL : fe_heap_ptr(w->overfull);
+
+	if (w->nfolds == 0)
+		w->fold_rows = FE_FOLD_ROWS;
+	/* of one that keeps too much: less is to be gained, but it is that or the end */
+	if (w->nfolds == 0 && e != NULL && w->overfull_tried != w->overfull &&
+		e->serial == w->overfull_serial)
+	{
+		w->overfull_tried = w->overfull;
+		w->fold_rows = 2;
+		fe_fold_note(w, w->overfull, e);
+	}
 	return w->nfolds > 0;
 }
 

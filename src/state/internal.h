@@ -454,6 +454,7 @@ struct FeStateWriter
 	FeAccRead **folders;		/* by accumulators of the layout */
 	FeEntityRef folds[FE_MAX_FOLDS];
 	int			nfolds;
+	uint32		fold_rows;		/* accumulators of so many are folded */
 	FeRef		folding;
 	List	   *folded;			/* FeFolded * */
 	bool		fold_broken;	/* an error: not again by this writer */
@@ -461,6 +462,7 @@ struct FeStateWriter
 	/* an entity that keeps more than it may, until it is asked for */
 	FeRef		overfull;
 	uint32		overfull_serial;
+	FeRef		overfull_tried; /* folding it has been tried */
 };
 
 /* What has come or gone since before was read of fe_kept_rows is the entity's. */

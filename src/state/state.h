@@ -131,7 +131,7 @@ extern bool fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool 
  * the aggregate's functions: then the writer is told to give up.  install puts
  * them in their place, as a merge step (FeDatabase.merging).
  */
-extern bool fe_state_fold_is_due(const FeStateWriter *w);
+extern bool fe_state_fold_is_due(FeStateWriter *w);
 extern Size fe_state_fold_prepare(FeStateWriter *w);
 extern void fe_state_fold_install(FeStateWriter *w);
 extern void fe_state_fold_give_up(FeStateWriter *w);
