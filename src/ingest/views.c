@@ -112,6 +112,7 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->live_lsn = view->live_lsn;
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
+	newer->rebuild = view->rebuild;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
 }
@@ -197,11 +198,39 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->live_lsn = InvalidXLogRecPtr;
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
+	view->rebuild = NULL;
 	view->skips_reported = 0;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
 	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+}
+
+void
+fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why)
+{
+	view->applying = false;
+	fe_backfill_forget_view(ingest, view);
+	view->scanned = false;
+	view->rebuild = why;
+	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+}
+
+void
+fe_ingest_begin_rebuilds(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->rebuild == NULL)
+			continue;
+		ereport(LOG,
+				(errmsg("feature view \"%s\" is built anew: %s", view->plan->name, view->rebuild)));
+		fe_ingest_reset_view(ingest, view);
+	}
 }
 
 /* What the error left behind in the old one may be in any state. */
