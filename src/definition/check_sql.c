@@ -96,7 +96,8 @@ append_table(CheckSql *c, Oid relid, int sample)
 {
 	double		percent = sample_percent(relid, sample);
 
-	appendStringInfo(&c->sql, "ONLY %s", qualified_relation(relid));
+	appendStringInfo(&c->sql, "%s%s", fe_is_partitioned(relid) ? "" : "ONLY ",
+					 qualified_relation(relid));
 	if (percent < 100)
 		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
 }

@@ -48,6 +48,7 @@ typedef struct FeIngestView
 	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
 	bool		store_is_ours;	/* what is stored of it is of this build */
 	const char *rebuild;		/* why it is to be built anew, or NULL */
+	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
