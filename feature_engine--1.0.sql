@@ -242,6 +242,39 @@ COMMENT ON FUNCTION tumbling(timestamptz, interval, timestamptz) IS
 COMMENT ON FUNCTION tumbling(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
 COMMENT ON FUNCTION tumbling(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
 
+CREATE FUNCTION tumble(ts timestamptz, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+CREATE FUNCTION tumble(ts timestamp, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+CREATE FUNCTION tumble(ts date, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+COMMENT ON FUNCTION tumble(timestamptz, interval, timestamptz) IS
+'the window [start, start + width) that holds ts, for GROUP BY: windows follow each other without a gap, aligned to 1970-01-01 UTC as Spark aligns them, or to origin; NULL where ts is NULL or infinite. Errors: months or years, a width that is not positive';
+COMMENT ON FUNCTION tumble(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION tumble(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION hop(ts timestamptz, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+CREATE FUNCTION hop(ts timestamp, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+CREATE FUNCTION hop(ts date, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+COMMENT ON FUNCTION hop(timestamptz, interval, interval, timestamptz) IS
+'all windows [start, start + width) that hold ts, for GROUP BY: one begins every slide, aligned to 1970-01-01 UTC as Spark aligns them, or to origin; none where ts is NULL or infinite. Errors: months or years, a slide greater than the width, or so short that a row is in more than 1000 windows';
+COMMENT ON FUNCTION hop(timestamp, interval, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION hop(date, interval, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION session(ts timestamptz, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+CREATE FUNCTION session(ts timestamp, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+CREATE FUNCTION session(ts date, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+COMMENT ON FUNCTION session(timestamptz, interval) IS
+'in GROUP BY of a feature view: the session [first event, last event + gap) that a row belongs to; an event later than gap after the one before begins another, as in Spark and Flink. Rows whose ts is NULL or infinite are in none. Error in a plain query: a session depends on other rows';
+COMMENT ON FUNCTION session(timestamp, interval) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION session(date, interval) IS 'the same for a date, read as its midnight in UTC';
+
 CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop') RETURNS regclass

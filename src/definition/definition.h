@@ -67,6 +67,7 @@ typedef struct FeFlat
 	Oid			source;
 	List	   *where;			/* Node *, ANDed */
 	List	   *keys;			/* FeFlatKey * */
+	FeFlatKey  *window;			/* taken out of keys: tumble(), hop() or session() */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
 } FeFlat;
@@ -110,6 +111,21 @@ extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
 extern void fe_check_window(const FeWindow *window, const FeAnalysis *a, int location);
 extern char *fe_format_usecs(int64 usecs);
 
+/* ---- group_window.c --------------------------------------------------------- */
+
+extern bool fe_is_group_function(const FeAnalysis *a, Oid funcid);
+/* Moves the window among the keys, if there is one, to flat->window. */
+extern void fe_take_window_key(const FeAnalysis *a, FeFlat *flat);
+extern FeWindowTerm *fe_parse_group_window(const FeAnalysis *a, FeFlatKey *key);
+/* The same rules for the SQL functions; location -1. */
+extern void fe_check_group_window(const FeWindow *w, const FeAnalysis *a, int location);
+/* The parts of a window that are written as constants (windows.c). */
+extern bool fe_window_interval(const FeAnalysis *a, FuncExpr *call, int n, const char *name,
+							   int64 *usecs);
+extern int64 fe_window_origin(const FeAnalysis *a, FuncExpr *call, int n);
+extern void fe_window_error(const FeAnalysis *a, int location, const char *message,
+							const char *hint);
+
 /* ---- analyze.c, outputs.c --------------------------------------------------- */
 
 typedef struct FePlanBuilder
@@ -123,11 +139,13 @@ typedef struct FePlanBuilder
 	FeAggMatch *matches;		/* per accumulator */
 	uint32	   *flags;
 	List	   *sets[FE_MAX_TRACKS];	/* FeWindowSet *, plan numbers */
+	int			window_agg;		/* FE_WINDOW among the aggregates, -1 = not met */
 } FePlanBuilder;
 
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);
 extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
+extern int	fe_plan_add_window(FePlanBuilder *b);
 extern void fe_analyze_outputs(FePlanBuilder *b);
 /* Options that name columns: online, the key template. */
 extern void fe_apply_options(FePlan *plan);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/attnum.h"
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -42,6 +43,15 @@ make_agg_var(OutputContext *cxt, Aggref *agg)
 }
 
 static Node *
+make_window_var(OutputContext *cxt)
+{
+	int			i = fe_plan_add_window(cxt->b);
+
+	cxt->aggs = bms_add_member(cxt->aggs, i);
+	return (Node *) makeVar(1, cxt->b->plan->nkeys + i + 1, TSTZRANGEOID, -1, InvalidOid, 0);
+}
+
+static Node *
 output_mutator(Node *node, void *arg)
 {
 	OutputContext *cxt = arg;
@@ -53,6 +63,8 @@ output_mutator(Node *node, void *arg)
 	foreach(lc, b->flat->keys)
 		if (equal(((FeFlatKey *) lfirst(lc))->expr, node))
 			return make_key_var(b, foreach_current_index(lc), node);
+	if (b->flat->window && equal(b->flat->window->expr, node))
+		return make_window_var(cxt);
 	if (IsA(node, Aggref))
 		return make_agg_var(cxt, (Aggref *) node);
 	if (IsA(node, Var))
@@ -139,22 +151,37 @@ analyze_column(FePlanBuilder *b, FeFlatTarget *target)
 			key->name = target->name;
 		}
 	}
+	else if (IsA(column->expr, Var) && plan->window_column < 0 && b->window_agg >= 0 &&
+			 ((Var *) column->expr)->varattno == plan->nkeys + b->window_agg + 1)
+		plan->window_column = plan->ncolumns;
 	plan->ncolumns++;
+}
+
+static void
+require_column(FePlanBuilder *b, FeFlatKey *key, int column)
+{
+	if (column < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("each key must be an output column of a feature view"),
+				 errhint("Add the GROUP BY expression to the columns of SELECT."),
+				 fe_errposition(b->a, exprLocation(key->expr))));
 }
 
 static void
 require_keys(FePlanBuilder *b)
 {
+	int			nkeys = b->plan->nkeys;
 	ListCell   *lc;
 
 	foreach(lc, b->flat->keys)
-		if (b->plan->keys[foreach_current_index(lc)].column < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("each key must be an output column of a feature view"),
-					 errhint("Add the GROUP BY expression to the columns of SELECT."),
-					 fe_errposition(b->a, exprLocation(((FeFlatKey *) lfirst(lc))->expr))));
-	if (b->plan->ncolumns == b->plan->nkeys)
+		require_column(b, lfirst(lc), b->plan->keys[foreach_current_index(lc)].column);
+	if (b->flat->window)
+	{
+		require_column(b, b->flat->window, b->plan->window_column);
+		nkeys++;
+	}
+	if (b->plan->ncolumns == nkeys)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a feature view needs at least one feature besides its keys"),

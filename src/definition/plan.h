@@ -23,6 +23,7 @@
 #define FE_MAX_TRACKS	8		/* distinct event-time expressions of a view */
 #define FE_MAX_KEYS		16
 #define FE_ROWS			(-1)	/* FeAgg.acc of count(*): rows of pane/entity */
+#define FE_WINDOW		(-2)	/* FeAgg.acc of the row's window of GROUP BY */
 #define FE_NO_EXPR		(-1)
 #define FE_LIFETIME		(-1)	/* FeAcc.track */
 
@@ -70,10 +71,10 @@ typedef struct FeAcc
 /* One aggregate result that the output program reads. */
 typedef struct FeAgg
 {
-	int			acc;			/* FE_ROWS: count(*) without a row filter */
+	int			acc;			/* FE_ROWS: count(*) without a row filter; FE_WINDOW */
 	int			track;			/* FE_LIFETIME or a track */
 	FeWindowSet windows;		/* ANDed, plan window numbers; 0 = lifetime */
-	const FeFinal *final;		/* NULL for FE_ROWS */
+	const FeFinal *final;		/* NULL for FE_ROWS and FE_WINDOW */
 	bool		of_order;		/* its argument is the event time of acc */
 	Oid			type;
 	int32		typmod;
@@ -148,9 +149,16 @@ typedef struct FePlan
 	int		   *window_track;
 	int			ntracks;
 	FeTrack    *tracks;
-	/* WHERE windows (ANDed): the entity exists while they hold a row */
-	int			where_track;	/* FE_LIFETIME: no window in WHERE */
+	/*
+	 * WHERE windows (ANDed): the entity exists while they hold a row.  A window of
+	 * GROUP BY is one of them: all aggregates are in it, and the reader takes its
+	 * panes apart again, a row for each window.
+	 */
+	int			where_track;	/* FE_LIFETIME: no window in WHERE or GROUP BY */
 	FeWindowSet where_windows;
+	int			group_window;	/* in windows; -1: none in GROUP BY */
+	int			window_column;	/* output column that shows it */
+	bool		null_window;	/* rows without a window make a group, too */
 
 	int			naccs;
 	FeAcc	   *accs;
@@ -158,7 +166,7 @@ typedef struct FePlan
 	int			nlifetime;
 	int		   *lifetime_accs;
 
-	/* output program */
+	/* output program; of several rows an entity where there is group_window */
 	int			naggs;
 	FeAgg	   *aggs;
 	int			ncolumns;
@@ -253,6 +261,10 @@ extern uint64 fe_key_hash(const FePlan *plan, const Datum *values, const bool *n
 /* The same for plain key arrays [nkeys]. */
 extern uint64 fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls);
 
+/* Where a row's event stands in a track; PG_INT64_MIN: nowhere, at no T. */
+extern int64 fe_track_time(const FePlan *plan, int track, const Datum *values, const bool *nulls);
+/* The value of a window of GROUP BY: a range of timestamptz. */
+extern Datum fe_window_datum(FeRange window);
 /* Event time as us (timestamp and date read as UTC). */
 extern int64 fe_event_time(Datum value, Oid type);
 

@@ -31,6 +31,7 @@ typedef struct Evaluated
 {
 	bool		found;			/* still in memory: keys are known */
 	bool		exists;			/* at T */
+	int			row;			/* of the entity: a view may have several, one a window */
 	Datum	   *values;
 	bool	   *nulls;
 	FeEntityInfo info;
@@ -164,6 +165,23 @@ note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorDa
 }
 
 /*
+ * The row that Redis shows of what has been looked up: that of the newest window
+ * that has begun, and is a row of the view.  False: there is none.
+ */
+static bool
+take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, Evaluated *ev)
+{
+	for (ev->row = fe_state_newest_row(reader); ev->row >= 0; ev->row--)
+	{
+		fe_state_row(reader, ev->row, ev->values, ev->nulls);
+		fe_output_program_input(prog, ev->values, ev->nulls, T);
+		if (fe_output_program_having(prog))
+			return true;
+	}
+	return false;
+}
+
+/*
  * One column by itself, left out if it fails.  lookup: its aggregates too, and
  * with them existence; else ev's values are used.  False: it failed.
  */
@@ -187,9 +205,10 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 											 &ev->info, &ev->found);
 		if (!lookup || (ev->found && ev->exists))
 		{
-			fe_output_program_input(col->prog, ev->values, ev->nulls, T);
 			if (lookup)
-				ev->exists = fe_output_program_having(col->prog);
+				ev->exists = take_row(col->reader, col->prog, T, ev);
+			else
+				fe_output_program_input(col->prog, ev->values, ev->nulls, T);
 			if (ev->exists)
 				column_text(col->prog, col, ev, i);
 			fe_output_program_reset(col->prog);
@@ -246,8 +265,7 @@ evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated
 									 &ev->info, &ev->found);
 	if (!ev->found || !ev->exists)
 		return;
-	fe_output_program_input(view->prog, ev->values, ev->nulls, T);
-	ev->exists = fe_output_program_having(view->prog);
+	ev->exists = take_row(view->reader, view->prog, T, ev);
 	for (int i = 0; ev->exists && i < view->ncolumns; i++)
 	{
 		if (view->columns[i].isolated)

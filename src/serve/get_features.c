@@ -178,7 +178,7 @@ lookup_jsonb(FeLookup *l, Datum *result)
 	for (int k = 0; k < l->plan->nkeys; k++)
 		if (!l->keynulls[k] && !convert_key(l, k, &l->keys[k]))
 			return false;
-	if (!fe_serve_lookup(l->reader, l->keys, l->keynulls, l->values, l->nulls))
+	if (!fe_serve_newest(l->reader, l->keys, l->keynulls, l->values, l->nulls))
 		return false;
 	tuple = heap_form_tuple(l->desc, l->values, l->nulls);
 	*result = FunctionCall1(&l->to_jsonb, HeapTupleGetDatum(tuple));

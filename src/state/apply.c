@@ -56,8 +56,6 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 	{
 		const FeTrack *track = &plan->tracks[t];
 
-		w->tracks[t].expr = track->expr;
-		w->tracks[t].type = track->type;
 		w->tracks[t].naccs = track->naccs;
 		w->tracks[t].accs = apply_accs(plan, track->accs, track->naccs, FE_PANE_ACCS);
 	}
@@ -328,22 +326,6 @@ apply_to_pane(FeStateWriter *w, FeEntity *e, int t, int64 ts, const FeDelta *del
 	}
 }
 
-/* Event times by track; PG_INT64_MIN where the row is in no window at all. */
-static void
-event_times(const FeStateWriter *w, const FeDelta *delta, int64 *times)
-{
-	for (int t = 0; t < w->layout->ntracks; t++)
-	{
-		const FeApplyTrack *track = &w->tracks[t];
-
-		times[t] = PG_INT64_MIN;
-		if (!delta->nulls[track->expr])
-			times[t] = fe_event_time(delta->values[track->expr], track->type);
-		if (times[t] == PG_INT64_MAX)
-			times[t] = PG_INT64_MIN;
-	}
-}
-
 static void
 apply_delta(FeStateWriter *w, const FeDelta *delta)
 {
@@ -353,7 +335,8 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	bool		used = false;
 	FeEntity   *e;
 
-	event_times(w, delta, times);
+	for (int t = 0; t < w->layout->ntracks; t++)
+		times[t] = fe_track_time(w->plan, t, delta->values, delta->nulls);
 	if (where >= 0)
 	{
 		if (times[where] == PG_INT64_MIN)

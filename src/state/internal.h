@@ -398,8 +398,6 @@ typedef struct FeApplyAcc
 
 typedef struct FeApplyTrack
 {
-	int			expr;
-	Oid			type;
 	int			naccs;
 	FeApplyAcc *accs;
 } FeApplyTrack;

@@ -100,7 +100,7 @@ fe_pane_upsert(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq,
 	int			level = 0;
 	bool		found;
 
-	if (ts < t_min)
+	if (ts < t_min || grid->timeless)
 	{
 		pane = fe_seq_find(seq, track->pane_size, &ts, compare_pane, (void *) grid);
 		if (pane)

@@ -275,6 +275,20 @@ extern void fe_state_scan_begin(FeStateReader *r);
 extern bool fe_state_scan_next(FeStateReader *r, FeTime T, Datum *values, bool *nulls,
 							   FeEntityInfo *info);
 
+/*
+ * Views with a window in GROUP BY have several rows an entity.  A lookup, or a step
+ * of a scan, then finds the rows and fills in the keys; each row's aggregates are
+ * to be asked for, before the next lookup.  Rows are in the order of their windows,
+ * that of rows without a window last.  Where there is no such window, there is one
+ * row, and the lookup has filled it in.
+ */
+extern int	fe_state_rows(const FeStateReader *r);
+extern void fe_state_row(FeStateReader *r, int row, Datum *values, bool *nulls);
+/* lo = PG_INT64_MAX: that of rows without one. */
+extern FeRange fe_state_row_window(const FeStateReader *r, int row);
+/* The last row whose window has begun at T, -1 = none. */
+extern int	fe_state_newest_row(const FeStateReader *r);
+
 /* ---- the pusher's side ------------------------------------------------- */
 
 /*
