@@ -58,12 +58,12 @@ add_aggregate(FeStateReader *r, int i)
 	FeReadRange *range = NULL;
 	FeReadAdd  *add;
 
+	if (agg->acc == FE_WINDOW)
+		return;					/* whoever takes rows apart knows it */
 	final = &r->finals[r->nfinals++];
 	final->out = plan->nkeys + i;
 	final->read = NULL;
 	final->kind = NULL;
-	if (agg->acc == FE_WINDOW)
-		return;					/* whoever takes rows apart knows it */
 	if (agg->track == FE_LIFETIME)
 		r->unwindowed = true;
 	else
