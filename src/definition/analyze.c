@@ -341,7 +341,7 @@ aggregate_accumulator(FePlanBuilder *b, Aggref *agg, int track, List *conditions
 		acc.arg = add_rowexpr(b, makeBoolConst(true, false));
 	}
 	else
-		acc.arg = add_checked_rowexpr(b, aggregate_argument(agg, 0),
+		acc.arg = add_checked_rowexpr(b, match->arg ? match->arg : aggregate_argument(agg, 0),
 									  _("an aggregate's argument"));
 	if (match->has_order)
 	{

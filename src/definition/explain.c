@@ -165,10 +165,14 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		bool		rows = IsA(list_nth(plan->rowexprs, arg), Const) &&
 			strcmp(agg->final->name, "count") == 0;
 
-		appendStringInfo(&buf, "%s(%s", agg->final->name, rows ? "*" : expr_text(cxt, arg));
-		if (acc->order >= 0 && !agg->of_order)
-			appendStringInfo(&buf, ", %s", expr_text(cxt, acc->order));
-		appendStringInfoChar(&buf, ')');
+		if (agg->final->call)
+			appendStringInfoString(&buf, deparse_expression((Node *) fe_final_source(agg->final),
+															cxt->names, false, false));
+		else
+			appendStringInfo(&buf, "%s(%s%s%s)", agg->final->name,
+							 rows ? "*" : expr_text(cxt, arg),
+							 acc->order >= 0 && !agg->of_order ? ", " : "",
+							 acc->order >= 0 && !agg->of_order ? expr_text(cxt, acc->order) : "");
 		if (acc->filter >= 0)
 		{
 			appendStringInfo(&buf, "%s%s", sep, expr_text(cxt, acc->filter));
