@@ -36,10 +36,11 @@ typedef struct CheckSql
 {
 	StringInfoData sql;
 	const FePlan *plan;
-	FeFlat	   *flat;			/* the stored definition over its table */
+	FeFlat	   *flat;			/* the stored definition over its row */
 	int			nkeys;
 	CheckKey	keys[FE_MAX_KEYS + 1];
-	List	   *names;			/* of the table's columns, for deparsing */
+	List	   *names;			/* of the row's columns, for deparsing */
+	const char *alias;			/* the row's name in them */
 	bool		scaled;			/* some column needs z */
 } CheckSql;
 
@@ -112,7 +113,7 @@ replace_session(Node *node, void *arg)
 	return expression_tree_mutator(node, replace_session, arg);
 }
 
-/* An expression over the source row, in parentheses. */
+/* An expression over the row, in parentheses. */
 static char *
 source_expression(const CheckSql *c, Node *expr)
 {
@@ -121,15 +122,43 @@ source_expression(const CheckSql *c, Node *expr)
 	return psprintf("(%s)", deparse_expression(expr, c->names, true, false));
 }
 
+/*
+ * So many of the table's pages that they hold more than sample rows (0: all of
+ * it), by what the server believes the table's size to be.
+ */
+static double
+sample_percent(Oid relid, int sample)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	double		rows = 0;
+
+	if (HeapTupleIsValid(tup))
+	{
+		rows = ((Form_pg_class) GETSTRUCT(tup))->reltuples;
+		ReleaseSysCache(tup);
+	}
+	return sample > 0 && rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
+}
+
 static void
-append_table(CheckSql *c, double percent)
+append_table(CheckSql *c, Oid relid, int sample)
+{
+	double		percent = sample_percent(relid, sample);
+
+	appendStringInfo(&c->sql, "ONLY %s", qualified_relation(relid));
+	if (percent < 100)
+		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
+}
+
+/* What the definition reads, or of each table a sample for so many entities. */
+static void
+append_rows(CheckSql *c, int sample)
 {
 	const char *sep = " WHERE ";
 	ListCell   *lc;
 
-	appendStringInfo(&c->sql, " FROM ONLY %s", qualified_relation(c->flat->source));
-	if (percent < 100)
-		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
+	appendStringInfoString(&c->sql, " FROM ");
+	append_table(c, ((FeFlatArm *) linitial(c->flat->arms))->source, sample);
 	foreach(lc, c->flat->where)
 	{
 		appendStringInfo(&c->sql, "%s%s", sep, source_expression(c, lfirst(lc)));
@@ -180,29 +209,29 @@ append_sessions(CheckSql *c)
 					 "(PARTITION BY %s ORDER BY fe_check_ts) <= %s THEN 0 ELSE 1 END AS fe_check_new",
 					 keys.data, gap);
 	appendStringInfo(sql, " FROM (SELECT %s.*, %s AS fe_check_ts",
-					 quote_identifier(get_rel_name(c->flat->source)), time);
+					 c->alias, time);
 	for (int i = 0; i < c->plan->nkeys; i++)
 	{
 		FeFlatKey  *key = list_nth(c->flat->keys, i);
 
 		appendStringInfo(sql, ", %s AS fe_check_k%d", source_expression(c, key->expr), i);
 	}
-	append_table(c, 100);
+	append_rows(c, 0);
 	appendStringInfo(sql, "%s isfinite(%s)", c->flat->where ? " AND" : " WHERE", time);
 	if (w->retention != 0)
 		appendStringInfo(sql, " AND %s + %s > feature_engine.now() - interval '%s'", time, gap,
 						 fe_format_usecs(w->retention));
 	appendStringInfo(sql, ") AS s) AS s) AS s WINDOW i AS (PARTITION BY %s, fe_check_island)) AS %s",
-					 keys.data, quote_identifier(get_rel_name(c->flat->source)));
+					 keys.data, c->alias);
 }
 
 static void
-append_source(CheckSql *c, double percent)
+append_source(CheckSql *c, int sample)
 {
 	if (is_session(c))
 		append_sessions(c);
 	else
-		append_table(c, percent);
+		append_rows(c, sample);
 }
 
 /* The keys' expressions over the source row, named as the relation's columns. */
@@ -226,7 +255,7 @@ session_query(const CheckSql *all)
 	foreach(lc, c.flat->targets)
 		appendStringInfo(&c.sql, "%s%s", foreach_current_index(lc) ? ", " : "(SELECT ",
 						 source_expression(&c, ((FeFlatTarget *) lfirst(lc))->expr));
-	append_source(&c, 100);
+	append_source(&c, 0);
 	for (int i = 0; i < c.nkeys; i++)
 		appendStringInfo(&c.sql, "%s%s", i ? ", " : " GROUP BY ",
 						 source_expression(&c, c.keys[i].key->expr));
@@ -262,24 +291,6 @@ batch_query(const CheckSql *c)
 /* ---- which entities --------------------------------------------------------------- */
 
 /*
- * Of the source's pages so many that they hold more rows than are wanted, by
- * what the server believes the table's size to be.
- */
-static double
-sample_percent(Oid relid, int sample)
-{
-	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	double		rows = 0;
-
-	if (HeapTupleIsValid(tup))
-	{
-		rows = ((Form_pg_class) GETSTRUCT(tup))->reltuples;
-		ReleaseSysCache(tup);
-	}
-	return rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
-}
-
-/*
  * Half of a sample's keys come from the stream, half from the table: what the
  * stream has not got is found, too.
  */
@@ -297,7 +308,7 @@ append_sample(CheckSql *c, int sample)
 	appendStringInfo(sql, ") ORDER BY random() LIMIT %d) AS x UNION SELECT * FROM (SELECT * FROM "
 					 "(SELECT DISTINCT ", (sample + 1) / 2);
 	append_source_keys(c);
-	append_source(c, sample_percent(c->flat->source, sample));
+	append_source(c, Max(sample, 1));
 	appendStringInfo(sql, ") AS y ORDER BY random() LIMIT %d) AS y), ", (sample + 1) / 2);
 }
 
@@ -415,7 +426,7 @@ append_scales(CheckSql *c, int sample)
 		if (aggrefs)
 			append_scale(c, aggrefs, i);
 	}
-	append_source(c, 100);
+	append_source(c, 0);
 	for (int i = 0; i < c->nkeys; i++)
 		appendStringInfo(sql, "%s%d", i ? ", " : " GROUP BY ", i + 1);
 	appendStringInfoString(sql, ") AS x");
@@ -540,7 +551,9 @@ fe_check_statement(const FePlan *plan, int sample)
 		c.keys[c.nkeys++] = (CheckKey) {plan->keys[i].column, list_nth(c.flat->keys, i)};
 	if (plan->group_window >= 0)
 		c.keys[c.nkeys++] = (CheckKey) {plan->window_column, c.flat->window};
-	c.names = deparse_context_for(get_rel_name(c.flat->source), c.flat->source);
+	c.alias = c.flat->row_desc ? "u" :
+		quote_identifier(get_rel_name(((FeFlatArm *) linitial(c.flat->arms))->source));
+	c.names = fe_row_names(c.flat->row_desc, ((FeFlatArm *) linitial(c.flat->arms))->source);
 	initStringInfo(&c.sql);
 	appendStringInfoString(&c.sql, "WITH ");
 	if (sample >= 0)

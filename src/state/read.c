@@ -193,15 +193,9 @@ collect(FeStateReader *r, FeRef ref, const FeEntity *e, Datum *values, bool *nul
 			return;
 }
 
-/* Of what has been read, after the lock. */
-void
-fe_read_results(FeStateReader *r, Datum *values, bool *nulls)
+static void
+compute_finals(FeStateReader *r, Datum *values, bool *nulls)
 {
-	for (int i = 0; i < r->plan->naggs; i++)
-	{
-		values[r->plan->nkeys + i] = (Datum) 0;
-		nulls[r->plan->nkeys + i] = true;
-	}
 	for (int i = 0; i < r->nfinals; i++)
 	{
 		const FeReadFinal *final = &r->finals[i];
@@ -214,6 +208,24 @@ fe_read_results(FeStateReader *r, Datum *values, bool *nulls)
 			nulls[final->out] = false;
 		}
 	}
+}
+
+/* Of what has been read, after the lock. */
+void
+fe_read_results(FeStateReader *r, Datum *values, bool *nulls)
+{
+	FeOwnerContext owner;
+
+	for (int i = 0; i < r->plan->naggs; i++)
+	{
+		values[r->plan->nkeys + i] = (Datum) 0;
+		nulls[r->plan->nkeys + i] = true;
+	}
+	if (r->as_owner)
+		fe_owner_enter(&owner, r->plan, r->runs_code);
+	compute_finals(r, values, nulls);
+	if (r->as_owner)
+		fe_owner_leave(&owner);
 }
 
 /* After the lock: results.  False: the entity does not exist at T. */
