@@ -35,6 +35,7 @@ extern int	fe_relation_location(const FeAnalysis *a, Oid relid, int nth);
 /* Is it the extension's function of that name? */
 extern bool fe_is_own_function(const FeAnalysis *a, Oid funcid, const char *name);
 extern bool fe_contains_now(const FeAnalysis *a, Node *node, int *location);
+extern bool fe_contains_final(const FeAnalysis *a, Node *node);
 /* First call of rolling() or tumbling() in an expression. */
 extern FuncExpr *fe_find_window_call(const FeAnalysis *a, Node *node);
 /* Refuses what cannot be evaluated per row; what: "the WHERE clause", ... */
@@ -233,6 +234,8 @@ extern char *fe_definition_text_of_view(Oid view);
 /* Option arguments start at this argument number, in the order of the SQL
  * declaration; only non-NULL ones change *options. */
 extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+/* retention, watermark; NULL: as they were. */
+extern void fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 /* on_error; NULL: as it was. */
 extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
 extern const char *fe_on_error_name(FeOnError on_error);

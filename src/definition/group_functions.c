@@ -18,10 +18,12 @@
 #include "utils/typcache.h"
 
 #include "definition/definition.h"
+#include "runtime/runtime.h"
 
 PG_FUNCTION_INFO_V1(fe_sql_tumble);
 PG_FUNCTION_INFO_V1(fe_sql_hop);
 PG_FUNCTION_INFO_V1(fe_sql_session);
+PG_FUNCTION_INFO_V1(fe_sql_is_final);
 
 Datum
 fe_window_datum(FeRange window)
@@ -122,6 +124,27 @@ fe_sql_hop(PG_FUNCTION_ARGS)
 		state->window.lo > state->time)
 		SRF_RETURN_DONE(series);
 	SRF_RETURN_NEXT(series, fe_window_datum(state->window));
+}
+
+/*
+ * is_final(window tstzrange) returns boolean: has it ended at or before the
+ * watermark?  Called in the output of feature views, too, which give theirs.
+ */
+Datum
+fe_sql_is_final(PG_FUNCTION_ARGS)
+{
+	RangeType  *range = PG_GETARG_RANGE_P(0);
+	TypeCacheEntry *type = lookup_type_cache(TSTZRANGEOID, TYPECACHE_RANGE_INFO);
+	RangeBound	lower;
+	RangeBound	upper;
+	bool		empty;
+	FeTime		watermark;
+
+	range_deserialize(type, range, &lower, &upper, &empty);
+	if (empty)
+		PG_RETURN_NULL();
+	(void) fe_clock_watermark(&watermark);
+	PG_RETURN_BOOL(!upper.infinite && DatumGetTimestampTz(upper.val) <= watermark);
 }
 
 /* session(ts, gap interval) */

@@ -104,8 +104,10 @@ make_output(FePlanBuilder *b, Node *expr, const char *what, Bitmapset **aggs, bo
 				 fe_errposition(b->a, window->location)));
 	fe_refuse_mutable(b->a, expr, what, true);
 	*aggs = cxt.aggs;
+	if (fe_contains_final(b->a, expr))
+		b->plan->uses_final = true;
 	if (uses_time)
-		*uses_time = fe_contains_now(b->a, expr, NULL);
+		*uses_time = fe_contains_now(b->a, expr, NULL) || fe_contains_final(b->a, expr);
 	return (Expr *) expr;
 }
 
@@ -272,11 +274,40 @@ mark_online(FePlan *plan, const char *name)
 			 errmsg("online column \"%s\" is not a column of the feature view", name)));
 }
 
+static void
+apply_window_options(FePlan *plan)
+{
+	const FeViewOptions *o = &plan->options;
+
+	if (plan->group_window < 0 && (o->retention != 0 || o->watermark >= 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs a window in GROUP BY", o->retention != 0 ? "retention" : "watermark"),
+				 errdetail("Nothing else ends."),
+				 errhint("Write GROUP BY key, tumble(event_time, '1 day'), or hop() or session(). To "
+						 "forget old events, use rolling() in WHERE.")));
+	if (plan->uses_final && o->watermark < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("is_final() needs a watermark"),
+				 errhint("Create the feature view with watermark => '1 hour', or as long as events may "
+						 "be late.")));
+	if (plan->group_window >= 0)
+	{
+		int			w = plan->group_window;
+		FeTrack    *track = &plan->tracks[plan->window_track[w]];
+
+		plan->windows[w].retention = o->retention;
+		track->grid.windows[plan->window_bit[w]].retention = o->retention;
+	}
+}
+
 void
 fe_apply_options(FePlan *plan)
 {
 	ListCell   *lc;
 
+	apply_window_options(plan);
 	for (int i = 0; i < plan->ncolumns; i++)
 		plan->columns[i].online = plan->options.online_enabled && plan->options.online == NIL &&
 			plan->columns[i].key < 0;

@@ -131,6 +131,8 @@ typedef struct FeViewOptions
 	int			time_refresh;	/* s, -1 = the setting */
 	bool		append_only;
 	FeOnError	on_error;
+	int64		retention;		/* us, how long windows are shown; 0 = for ever */
+	int64		watermark;		/* us behind the highest event time, -1 = none */
 	List	   *online;			/* column names, NIL = all features */
 	bool		online_enabled; /* false: online => '{}' */
 } FeViewOptions;
@@ -181,6 +183,7 @@ typedef struct FePlan
 	int			group_window;	/* in windows; -1: none in GROUP BY */
 	int			window_column;	/* output column that shows it */
 	bool		null_window;	/* rows without a window make a group, too */
+	bool		uses_final;		/* some output asks is_final() */
 
 	int			naccs;
 	FeAcc	   *accs;
@@ -307,6 +310,8 @@ extern Bitmapset *fe_output_program_aggs(FeOutputProgram *prog);
 /* Gives the input row: keys then aggregates [nkeys + naggs]; T of evaluation. */
 extern void fe_output_program_input(FeOutputProgram *prog, const Datum *values,
 									const bool *nulls, FeTime T);
+/* The watermark at which is_final() judges, from now on. */
+extern void fe_output_program_watermark(FeOutputProgram *prog, FeTime watermark);
 /* HAVING (true where there is none). */
 extern bool fe_output_program_having(FeOutputProgram *prog);
 extern Datum fe_output_program_column(FeOutputProgram *prog, int column, bool *isnull);

@@ -129,6 +129,26 @@ fe_contains_now(const FeAnalysis *a, Node *node, int *location)
 }
 
 static bool
+find_final(Node *node, void *arg)
+{
+	FindCall   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && fe_is_own_function(find->a, ((FuncExpr *) node)->funcid, "is_final"))
+		return true;
+	return expression_tree_walker(node, find_final, arg);
+}
+
+bool
+fe_contains_final(const FeAnalysis *a, Node *node)
+{
+	FindCall	find = {a, NULL};
+
+	return find_final(node, &find);
+}
+
+static bool
 find_window(Node *node, void *arg)
 {
 	FindCall   *find = arg;
@@ -175,7 +195,8 @@ is_mutable(Oid funcid, void *arg)
 
 	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE)
 		return false;
-	if (find->now_allowed && fe_is_own_function(find->a, funcid, "now"))
+	if (find->now_allowed && (fe_is_own_function(find->a, funcid, "now") ||
+							  fe_is_own_function(find->a, funcid, "is_final")))
 		return false;
 	find->funcid = funcid;
 	return true;

@@ -31,6 +31,7 @@ typedef struct Evaluated
 {
 	bool		found;			/* still in memory: keys are known */
 	bool		exists;			/* at T */
+	FeTime		watermark;		/* taken before the entity was looked at */
 	int			row;			/* of the entity: a view may have several, one a window */
 	Datum	   *values;
 	bool	   *nulls;
@@ -171,6 +172,7 @@ note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorDa
 static bool
 take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, Evaluated *ev)
 {
+	fe_output_program_watermark(prog, ev->watermark);
 	for (ev->row = fe_state_newest_row(reader); ev->row >= 0; ev->row--)
 	{
 		fe_state_row(reader, ev->row, ev->values, ev->nulls);
@@ -208,7 +210,10 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 			if (lookup)
 				ev->exists = take_row(col->reader, col->prog, T, ev);
 			else
+			{
+				fe_output_program_watermark(col->prog, ev->watermark);
 				fe_output_program_input(col->prog, ev->values, ev->nulls, T);
+			}
 			if (ev->exists)
 				column_text(col->prog, col, ev, i);
 			fe_output_program_reset(col->prog);
@@ -376,6 +381,7 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	ev.v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
 	ev.v.T = T;
 	ev.info.next_change = FE_NEVER;
+	ev.watermark = fe_view_watermark(view->shared, view->plan);
 
 	/*
 	 * An entity may only be freed while Redis does not have it.  One that was

@@ -366,6 +366,19 @@ next_entity(FeServeReader *r)
 	fe_output_program_reset(r->output);
 	MemoryContextReset(r->row_cxt);
 	r->next_row = 0;
+
+	/*
+	 * Before the entity is looked at: what it says of a window that has ended by
+	 * this watermark is the last word, if rows are only added.
+	 */
+	if (r->plan->uses_final)
+	{
+		FeTime		watermark;
+
+		if (!fe_clock_watermark(&watermark))
+			watermark = fe_view_watermark(r->shared, r->plan);
+		fe_output_program_watermark(r->output, watermark);
+	}
 }
 
 /* The row of this number of the entity found; false where HAVING says no. */

@@ -57,6 +57,13 @@ typedef struct FeViewShared
 	pg_atomic_uint64 tombstones;	/* empty, kept until Redis and checkpoint know */
 	pg_atomic_uint64 null_keys; /* entities never pushed: a NULL key */
 
+	/*
+	 * Highest event time of the transactions that are in, with a window in GROUP BY
+	 * (PG_INT64_MIN: none yet); and the same when the last checkpoint cycle began.
+	 */
+	pg_atomic_uint64 event_time;
+	pg_atomic_uint64 cycle_event_time;
+
 	/* events before cutoff[track] are gone (monotonic, INT64_MIN at first) */
 	pg_atomic_uint64 cutoff[FE_MAX_TRACKS];
 
@@ -86,6 +93,8 @@ extern void fe_view_set_state(FeViewShared *view, FeViewState state);
 extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
 /* Copies last_error ('' = none). */
 extern void fe_view_get_error(FeViewShared *view, char *error, Size size);
+/* As the view's option has it; PG_INT64_MIN: no event seen. */
+extern FeTime fe_view_watermark(FeViewShared *view, const FePlan *plan);
 extern int	fe_view_count(void);	/* slots, for status */
 extern FeViewShared *fe_view_slot(int i);
 
@@ -185,6 +194,8 @@ extern XLogRecPtr fe_state_saver_lsn(const FeStateSaver *s, bool *full);
  * the view is gone.  ERROR when an entity takes more than 1 GB.
  */
 extern bool fe_state_save(FeStateSaver *s, StringInfo chunk, Size size);
+/* The highest event time seen at the cycle's position. */
+extern int64 fe_state_saver_event_time(const FeStateSaver *s);
 /* Entities in the last chunk. */
 extern uint32 fe_state_saved_entities(const FeStateSaver *s);
 /* Has the cycle got everything?  Asked after the last chunk. */
@@ -219,11 +230,12 @@ typedef enum FeLoadResult
 extern FeLoadResult fe_state_load(FeStateWriter *w, const char *chunk, Size len, Size *done,
 								  const char **why);
 /*
- * All chunks are loaded; replay starts at start.  From now on fe_state_apply
+ * All chunks are loaded; replay starts at start, where event_time was the highest
+ * that had been seen.  From now on fe_state_apply
  * and fe_state_truncate_* do not repeat what is in an entity already.  What is
  * pushed is not known: the pusher must fill and clean Redis (resync).
  */
-extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start);
+extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time);
 
 /* ---- reading ----------------------------------------------------------- */
 
