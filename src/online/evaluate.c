@@ -26,19 +26,6 @@
 #define NO_COLUMN		(-1)
 #define BROKEN_RETRY	5000	/* ms, for a view that cannot be evaluated at all */
 
-/* What evaluation found. */
-typedef struct Evaluated
-{
-	bool		found;			/* still in memory: keys are known */
-	bool		exists;			/* at T */
-	FeTime		watermark;		/* taken before the entity was looked at */
-	int			row;			/* of the entity: a view may have several, one a window */
-	Datum	   *values;
-	bool	   *nulls;
-	FeEntityInfo info;
-	FePushVector v;
-} Evaluated;
-
 static int	guc_level;
 static Oid	own_userid;
 static int	own_sec;
@@ -131,8 +118,8 @@ make_column_program(FePushView *view, FePushColumn *col)
 
 /* ---- evaluation ----------------------------------------------------------- */
 
-static bool
-any_null(const FePlan *plan, const bool *nulls)
+bool
+fe_push_any_null(const FePlan *plan, const bool *nulls)
 {
 	for (int i = 0; i < plan->nkeys; i++)
 		if (nulls[i])
@@ -141,7 +128,7 @@ any_null(const FePlan *plan, const bool *nulls)
 }
 
 static void
-column_text(FeOutputProgram *prog, FePushColumn *col, Evaluated *ev, int i)
+column_text(FeOutputProgram *prog, FePushColumn *col, FeEvaluated *ev, int i)
 {
 	bool		isnull;
 	Datum		value = fe_output_program_column(prog, col->column, &isnull);
@@ -165,21 +152,30 @@ note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorDa
 	fe_push_note_error(p, message);
 }
 
+/* The row is one of the view's; its values are the program's input then. */
+static bool
+take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, int row, FeEvaluated *ev)
+{
+	fe_state_row(reader, row, ev->values, ev->nulls);
+	fe_output_program_watermark(prog, ev->watermark);
+	fe_output_program_input(prog, ev->values, ev->nulls, T);
+	return fe_output_program_having(prog);
+}
+
 /*
- * The row that Redis shows of what has been looked up: that of the newest window
- * that has begun, and is a row of the view.  False: there is none.
+ * Of what has been looked up the row that is wanted, which is that of the newest
+ * window that has begun and is a row of the view.  False: there is none.
  */
 static bool
-take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, Evaluated *ev)
+take_wanted_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, FeEvaluated *ev)
 {
-	fe_output_program_watermark(prog, ev->watermark);
-	for (ev->row = fe_state_newest_row(reader); ev->row >= 0; ev->row--)
-	{
-		fe_state_row(reader, ev->row, ev->values, ev->nulls);
-		fe_output_program_input(prog, ev->values, ev->nulls, T);
-		if (fe_output_program_having(prog))
+	int			row = ev->start == FE_NEVER ? fe_state_newest_row(reader) :
+		fe_state_rows(reader) - 1;
+
+	for (; row >= 0; row--)
+		if ((ev->start == FE_NEVER || fe_state_row_window(reader, row).lo == ev->start) &&
+			take_row(reader, prog, T, row, ev))
 			return true;
-	}
 	return false;
 }
 
@@ -189,7 +185,7 @@ take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, Evaluated *ev)
  */
 static bool
 evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime T,
-				  bool lookup, Evaluated *ev)
+				  bool lookup, FeEvaluated *ev)
 {
 	FePushColumn *col = &view->columns[i];
 	MemoryContext cxt = CurrentMemoryContext;
@@ -208,7 +204,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 		if (!lookup || (ev->found && ev->exists))
 		{
 			if (lookup)
-				ev->exists = take_row(col->reader, col->prog, T, ev);
+				ev->exists = take_wanted_row(col->reader, col->prog, T, ev);
 			else
 			{
 				fe_output_program_watermark(col->prog, ev->watermark);
@@ -243,7 +239,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 
 /* The aggregates cannot all be computed: column by column. */
 static void
-evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
 	int			good = -1;
 
@@ -262,16 +258,11 @@ evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluate
 	ev->found = ev->exists = true;
 }
 
+/* The columns of the row that is the program's input. */
 static void
-evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+evaluate_columns(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
-	view->at_column = NO_COLUMN;
-	ev->exists = fe_state_lookup_ref(view->reader, ref, T, ev->values, ev->nulls,
-									 &ev->info, &ev->found);
-	if (!ev->found || !ev->exists)
-		return;
-	ev->exists = take_row(view->reader, view->prog, T, ev);
-	for (int i = 0; ev->exists && i < view->ncolumns; i++)
+	for (int i = 0; i < view->ncolumns; i++)
 	{
 		if (view->columns[i].isolated)
 		{
@@ -285,11 +276,45 @@ evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated
 	fe_output_program_reset(view->prog);
 }
 
+void
+fe_push_lookup(FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
+{
+	view->at_column = NO_COLUMN;
+	ev->exists = fe_state_lookup_ref(view->reader, ref, T, ev->values, ev->nulls,
+									 &ev->info, &ev->found);
+}
+
+static void
+evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
+{
+	fe_push_lookup(view, ref, T, ev);
+	if (!ev->found || !ev->exists)
+		return;
+	ev->exists = take_wanted_row(view->reader, view->prog, T, ev);
+	if (ev->exists)
+		evaluate_columns(p, view, ref, T, ev);
+}
+
+bool
+fe_push_row(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, int row, bool isolated,
+			FeEvaluated *ev)
+{
+	if (isolated)
+	{
+		ev->start = fe_state_row_window(view->reader, row).lo;
+		evaluate_each(p, view, ref, T, ev);
+		return ev->found && ev->exists;
+	}
+	if (!take_row(view->reader, view->prog, T, row, ev))
+		return false;
+	evaluate_columns(p, view, ref, T, ev);
+	return true;
+}
+
 /* ---- what is to be done --------------------------------------------------- */
 
-/* Notes contents and the next date, where there is any reason to. */
-static void
-note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
+void
+fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, due != FE_NEVER);
 
@@ -307,9 +332,8 @@ note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
 	fe_schedule_at(view->schedule, e, due);
 }
 
-/* T at which the entity is to be looked at again, all by itself. */
-static FeTime
-next_date(const FePushView *view, const Evaluated *ev, FeTime T)
+FeTime
+fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T)
 {
 	FeTime		due = ev->info.next_change;
 	int			refresh = view->plan->options.time_refresh;
@@ -326,7 +350,7 @@ next_date(const FePushView *view, const Evaluated *ev, FeTime T)
 /* Appends what brings Redis up to date.  Nothing in here fails half way. */
 static void
 push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
-			   Evaluated *ev)
+			   FeEvaluated *ev)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, false);
 	uint64		before = e ? e->content : FE_CONTENT_UNKNOWN;
@@ -337,18 +361,18 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 	FeUnitKind	kind;
 	int			replies;
 
-	if (!ev->found || any_null(view->plan, ev->nulls))
+	if (!ev->found || fe_push_any_null(view->plan, ev->nulls))
 	{
-		note_schedule(view, ref, content, FE_NEVER);
+		fe_push_note_schedule(view, ref, content, FE_NEVER);
 		fe_state_set_pushed(view->shared, view->plan, ref, false);
 		return;
 	}
-	ev->v.key = fe_encode_key(view, ev->values, &ev->v.keylen);
+	ev->v.key = fe_encode_key(view, ev->values, 0, &ev->v.keylen);
 	ev->v.lsn = ev->info.lsn;
-	due = next_date(view, ev, ev->v.T);
+	due = fe_push_next_date(view, ev, ev->v.T);
 	if (ev->exists && (due != FE_NEVER || !dirty))
 		content = fe_encode_content(view, &ev->v);	/* to be compared then, or now */
-	note_schedule(view, ref, content, due);
+	fe_push_note_schedule(view, ref, content, due);
 
 	if (!dirty && !retry && content == before)
 		return;
@@ -373,7 +397,7 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 {
 	MemoryContext old = MemoryContextSwitchTo(p->slice_cxt);
 	int			n = view->plan->nkeys + view->plan->naggs;
-	Evaluated	ev = {0};
+	FeEvaluated ev = {0};
 
 	ev.values = palloc0(n * sizeof(Datum));
 	ev.nulls = palloc0(n * sizeof(bool));
@@ -381,6 +405,7 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	ev.v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
 	ev.v.T = T;
 	ev.info.next_change = FE_NEVER;
+	ev.start = FE_NEVER;
 	ev.watermark = fe_view_watermark(view->shared, view->plan);
 
 	/*
@@ -389,11 +414,16 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	 */
 	if (reason == FE_PUSH_DUE)
 		fe_state_set_pushed(view->shared, view->plan, ref, true);
-	if (isolated)
-		evaluate_each(p, view, ref, T, &ev);
+	if (view->shown)
+		fe_push_windows(p, view, ref, reason, T, isolated, &ev);
 	else
-		evaluate_all(p, view, ref, T, &ev);
-	push_evaluated(p, view, ref, reason, &ev);
+	{
+		if (isolated)
+			evaluate_each(p, view, ref, T, &ev);
+		else
+			evaluate_all(p, view, ref, T, &ev);
+		push_evaluated(p, view, ref, reason, &ev);
+	}
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(p->slice_cxt);

@@ -1,8 +1,10 @@
 """Comparing feature views with their batch queries, and Redis with SQL."""
 
 import math
+from datetime import datetime
 import time
 
+import views_windows
 from views import batch_query
 from workload import run
 
@@ -52,17 +54,21 @@ def diff_rows(got, want, floats, nkeys):
 
 
 def nkeys_of(name):
+    if name in views_windows.WINDOWS:
+        return len(views_windows.WINDOWS[name][0])
     return {"v_two_keys": 2, "v_key_expression": 2}.get(name, 1)
 
 
 def compare_view(conn, T, name, query):
     run(conn, "SET feature_engine.as_of = %s", (T,))
+    if name == "v_final":
+        run(conn, "SELECT set_config('feature_engine.watermark', watermark('v_final')::text, false)")
     try:
         _, floats, got = rows_of(conn, f"SELECT * FROM {name}")
         _, _, want = rows_of(conn, batch_query(name, query))
     finally:
-        run(conn, "RESET feature_engine.as_of")
-    found = diff_rows(got, want, floats, nkeys_of(name))
+        run(conn, "RESET feature_engine.as_of; RESET feature_engine.watermark")
+    found = diff_rows(got, want, floats, nkeys_of(name) + (name in views_windows.WINDOWS))
     return len(want), [f"T {T} {name}: {len(found)} differences"] + found[:3] if found else []
 
 
@@ -87,7 +93,9 @@ def encode_part(text, template):
 
 
 def expected_hashes(conn, name, options):
-    names, floats, rows = rows_of(conn, f"SELECT * FROM {name}")
+    windowed = name in views_windows.WINDOWS
+    names, floats, rows = rows_of(conn, views_windows.online_query(name, options) if windowed
+                                  else f"SELECT * FROM {name}")
     k = nkeys_of(name)
     template = options.get("redis_key")
     for row in rows:
@@ -97,6 +105,9 @@ def expected_hashes(conn, name, options):
             key = template
             for n, v in zip(names[:k], row[:k]):
                 key = key.replace("{%s}" % n, encode_part(v, template))
+            if windowed:
+                start = row[names.index("w")][2:].split('"')[0]
+                key = key.replace("{window_start}", str(int(datetime.fromisoformat(start + ":00").timestamp())))
         elif k > 1:
             key = name + ":" + ":".join(encode_part(v, ":" + name) for v in row[:k])
         else:
