@@ -71,6 +71,7 @@ typedef struct FeTable
 	/* here, for a writer lives only until the catalogue is looked at again */
 	uint32		sweep_bucket;	/* where the round of the sweep goes on */
 	uint32		sweep_rounds;
+	uint32		live_round;		/* the round when counts had become real, 0 = not yet */
 } FeTable;
 
 typedef struct FeBucket
@@ -428,6 +429,7 @@ struct FeStateWriter
 	bool		replaying;		/* some entities have this transaction in them */
 	FeTime		t_min;			/* events before may be merged */
 	bool		live;			/* counts are real: backfill is over */
+	bool		just_live;		/* ... and panes that came to nothing in it are left */
 	int32		panes;			/* net change */
 	int32		expired;
 	uint32		merge_tracks;	/* tracks that are worth consolidating */

@@ -81,6 +81,12 @@ take_panes(const Walk *walk, FeReadRow *row, uint32 *pos)
 	fe_seq_iter(&it, walk->seq, walk->t->layout->pane_size, *pos);
 	while ((pane = fe_seq_next(&it)) != NULL && pane->start < hi)
 	{
+		/* rows came and went while the view was built: nothing happened then */
+		if (pane->rows == 0)
+		{
+			(*pos)++;
+			continue;
+		}
 		if (group->kind == FE_WINDOW_SESSION ?
 			last != PG_INT64_MIN && !fe_group_same_session(group, last, pane->start) :
 			pane->start >= row->window.hi && !row->isnull)
@@ -104,8 +110,14 @@ collect_disjoint(const Walk *walk, uint32 pos)
 
 	while ((pane = pane_at(walk, pos)) != NULL && pane->start < walk->t->hi)
 	{
-		FeReadRow  *row = begin_row(r);
+		FeReadRow  *row;
 
+		if (pane->rows == 0)
+		{
+			pos++;
+			continue;
+		}
+		row = begin_row(r);
 		row->isnull = r->group->kind == FE_WINDOW_TUMBLE &&
 			!fe_group_tumble(r->group, pane->start, &row->window);
 		if (r->group->kind == FE_WINDOW_SESSION)

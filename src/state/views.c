@@ -211,6 +211,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u64(&table->replay_end, 0);
 	table->sweep_bucket = 0;
 	table->sweep_rounds = 0;
+	table->live_round = 0;
 	pg_atomic_write_u32(&view->state, FE_VIEW_WAITING);
 }
 

@@ -92,6 +92,13 @@ def encode_part(text, template):
     return "".join("%%%02X" % ord(c) if c in literals else c for c in text)
 
 
+def epoch(window):
+    """The window's start in seconds since 1970, with the decimals it has."""
+    start, _, decimals = window[2:].split('+')[0].partition(".")
+    seconds = int(datetime.fromisoformat(start + "+00:00").timestamp())
+    return f"{seconds}.{decimals}" if decimals else str(seconds)
+
+
 def expected_hashes(conn, name, options):
     windowed = name in views_windows.WINDOWS
     names, floats, rows = rows_of(conn, views_windows.online_query(name, options) if windowed
@@ -106,8 +113,7 @@ def expected_hashes(conn, name, options):
             for n, v in zip(names[:k], row[:k]):
                 key = key.replace("{%s}" % n, encode_part(v, template))
             if windowed:
-                start = row[names.index("w")][2:].split('"')[0]
-                key = key.replace("{window_start}", str(int(datetime.fromisoformat(start + ":00").timestamp())))
+                key = key.replace("{window_start}", epoch(row[names.index("w")]))
         elif k > 1:
             key = name + ":" + ":".join(encode_part(v, ":" + name) for v in row[:k])
         else:

@@ -77,7 +77,7 @@ WINDOWS = {
 def _shown(name, retention):
     query = next(q for n, q, _ in VIEWS if n == name)
     return f"""SELECT * FROM ({query}) q
-        WHERE (upper(w) > feature_engine.now() - interval '{retention}') IS NOT FALSE"""
+        WHERE (upper(w) > now() - interval '{retention}') IS NOT FALSE"""
 
 
 BATCH = {
@@ -89,7 +89,7 @@ BATCH = {
     "v_session_retention": SESSIONS.format(
         keys="merchant, customer", ts="ts", gap="2 days",
         source="(SELECT *, local_ts AT TIME ZONE 'UTC' AS ts FROM events)",
-        condition="AND status = 'paid' AND ts + interval '2 days' > feature_engine.now() - interval '15 days'",
+        condition="AND status = 'paid' AND ts + interval '2 days' > now() - interval '15 days'",
         outputs="count(*) AS n, sum(qty) AS s"),
     "v_session_where": SESSIONS.format(
         keys="customer", ts="created", gap="10 minutes", source="events",
