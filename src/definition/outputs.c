@@ -292,6 +292,14 @@ apply_window_options(FePlan *plan)
 				 errmsg("is_final() needs a watermark"),
 				 errhint("Create the feature view with watermark => '1 hour', or as long as events may "
 						 "be late.")));
+	if (o->append_only && o->watermark >= 0 &&
+		plan->windows[plan->group_window].kind != FE_WINDOW_TUMBLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("append_only with a watermark needs tumble()"),
+				 errdetail("A late row may belong to a window of hop() or session() that is over, and to "
+						   "one that is not."),
+				 errhint("Leave the watermark or append_only out, or use tumble().")));
 	if (plan->group_window >= 0)
 	{
 		int			w = plan->group_window;
