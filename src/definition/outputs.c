@@ -274,6 +274,31 @@ mark_online(FePlan *plan, const char *name)
 			 errmsg("online column \"%s\" is not a column of the feature view", name)));
 }
 
+/*
+ * Of rows that come late some windows of hop() may be over and others not: those
+ * that share a pane cannot be told apart then.
+ */
+static void
+apply_to_group_window(FePlan *plan)
+{
+	const FeViewOptions *o = &plan->options;
+	int			n = plan->group_window;
+	FeGrid	   *grid = &plan->tracks[plan->window_track[n]].grid;
+	FeWindow   *w = &plan->windows[n];
+	FeGrid		old = *grid;
+
+	w->retention = o->retention;
+	w->apart = w->kind == FE_WINDOW_HOP && o->append_only && o->watermark >= 0;
+	if (w->apart && grid->nwindows > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rolling() and tumbling() cannot stand beside hop() in an append_only feature "
+						"view with a watermark"),
+				 errhint("Create another feature view for them, or leave the watermark out.")));
+	old.windows[plan->window_bit[n]] = *w;
+	fe_grid_init(grid, old.windows, old.nwindows, old.sets, old.nsets);
+}
+
 static void
 apply_window_options(FePlan *plan)
 {
@@ -292,22 +317,8 @@ apply_window_options(FePlan *plan)
 				 errmsg("is_final() needs a watermark"),
 				 errhint("Create the feature view with watermark => '1 hour', or as long as events may "
 						 "be late.")));
-	if (o->append_only && o->watermark >= 0 &&
-		plan->windows[plan->group_window].kind != FE_WINDOW_TUMBLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("append_only with a watermark needs tumble()"),
-				 errdetail("A late row may belong to a window of hop() or session() that is over, and to "
-						   "one that is not."),
-				 errhint("Leave the watermark or append_only out, or use tumble().")));
 	if (plan->group_window >= 0)
-	{
-		int			w = plan->group_window;
-		FeTrack    *track = &plan->tracks[plan->window_track[w]];
-
-		plan->windows[w].retention = o->retention;
-		track->grid.windows[plan->window_bit[w]].retention = o->retention;
-	}
+		apply_to_group_window(plan);
 }
 
 void

@@ -186,6 +186,8 @@ state_fingerprint(const FePlan *plan, int32 generation)
 						 w->has_before, w->before, w->origin);
 		if (w->retention != 0)
 			appendStringInfo(&buf, "r" INT64_FORMAT "|", w->retention);
+		if (w->apart)
+			appendStringInfoString(&buf, "apart|");
 	}
 	for (int i = 0; i < plan->ntracks; i++)
 	{

@@ -438,8 +438,11 @@ fe_track_time(const FePlan *plan, int track, const Datum *values, const bool *nu
 	bool		isnull = nulls[t->expr];
 	int64		time = isnull ? PG_INT64_MIN : fe_event_time(values[t->expr], t->type);
 
-	if (plan->null_window && track == plan->where_track)
-		return fe_group_time(&plan->windows[plan->group_window], time, isnull);
+	if (plan->group_window >= 0 && track == plan->where_track)
+	{
+		time = fe_group_time(&plan->windows[plan->group_window], time, isnull);
+		return time == FE_NULL_WINDOW && !plan->null_window ? PG_INT64_MIN : time;
+	}
 	return time == PG_INT64_MAX ? PG_INT64_MIN : time;
 }
 

@@ -111,9 +111,10 @@ evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row, const boo
 		pfree(values);
 		return false;
 	}
+	op->delta.watermark = PG_INT64_MIN;
 	/* once, whatever part the row belongs to */
 	if (sign > 0 && view->plan->group_window >= 0 &&
-		fe_event_time_is_late(apply, view, values, nulls))
+		fe_event_time_is_late(apply, view, values, nulls, &op->delta.watermark))
 	{
 		if (fe_pass_part(apply) == 0)
 			left_out(apply, view)->late++;

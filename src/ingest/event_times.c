@@ -76,22 +76,25 @@ note_event_time(FeApply *apply, FeIngestView *view, int64 time)
 }
 
 bool
-fe_event_time_is_late(FeApply *apply, FeIngestView *view, const Datum *values, const bool *nulls)
+fe_event_time_is_late(FeApply *apply, FeIngestView *view, const Datum *values, const bool *nulls,
+					  FeTime *watermark)
 {
 	const FePlan *plan = view->plan;
+	const FeTrack *track = &plan->tracks[plan->where_track];
 	int64		time;
 
-	if (apply->job)
+	*watermark = PG_INT64_MIN;
+	if (apply->job || nulls[track->expr])
 		return false;
-	time = fe_track_time(plan, plan->where_track, values, nulls);
-	if (time == FE_NULL_WINDOW || time == FE_NO_WINDOW)
+	time = fe_event_time(values[track->expr], track->type);
+	if (time == PG_INT64_MIN || time == PG_INT64_MAX)
 		return false;
 	note_event_time(apply, view, time);
 	if (!plan->options.append_only || plan->options.watermark < 0 ||
 		view->event_time == PG_INT64_MIN)
 		return false;
-	return fe_group_last_end(&plan->windows[plan->group_window], time) <=
-		view->event_time - plan->options.watermark;
+	*watermark = view->event_time - plan->options.watermark;
+	return fe_group_last_end(&plan->windows[plan->group_window], time) <= *watermark;
 }
 
 void

@@ -140,9 +140,9 @@ extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
 /* ---- event_times.c --------------------------------------------------------- */
 
 /* A row image that enters: its event time is noted.  True: it is left out, for all
- * its windows have ended by the watermark. */
+ * its windows have ended by *watermark; PG_INT64_MIN: there is none. */
 extern bool fe_event_time_is_late(FeApply *apply, FeIngestView *view, const Datum *values,
-								  const bool *nulls);
+								  const bool *nulls, FeTime *watermark);
 /* A pass over the batch begins; an attempt at what is not merged yet; a transaction
  * has been read; one has been merged. */
 extern void fe_event_times_begin_pass(FeApply *apply);

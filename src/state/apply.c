@@ -149,6 +149,14 @@ key_room(const FePlan *plan, const FeDelta *delta)
 	return room;
 }
 
+static inline int64
+panes_of_row(const FePlan *plan)
+{
+	const FeWindow *group = plan->group_window >= 0 ? &plan->windows[plan->group_window] : NULL;
+
+	return group && group->apart ? (group->width + group->hop - 1) / group->hop : 1;
+}
+
 /*
  * As much as rows of this sort take on the average of many, even if each makes
  * an entity: a pane more, sequences growing by a quarter, chunks being halved.
@@ -171,8 +179,8 @@ fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 		room += fe_entity_size(w->layout, key_room(w->plan, delta)) + fe_table_room();
 		room += accs_room(w->lifetime, w->nlifetime, delta);
 		for (int t = 0; t < w->layout->ntracks; t++)
-			room += 4 * w->layout->tracks[t].pane_size +
-				accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta);
+			room += panes_of_row(w->plan) * (4 * w->layout->tracks[t].pane_size +
+											 accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta));
 	}
 	return room;
 }
@@ -310,6 +318,13 @@ apply_to_pane(FeStateWriter *w, FeEntity *e, int t, int64 ts, const FeDelta *del
 	FePane	   *pane = fe_pane_upsert(w->heap, track, seq, ts, w->t_min, &added);
 
 	w->panes += added;
+	if (added > 0 && delta->watermark != PG_INT64_MIN && w->plan->group_window >= 0)
+	{
+		const FeWindow *group = &w->plan->windows[w->plan->group_window];
+
+		if (group->kind == FE_WINDOW_SESSION)
+			fe_pane_begin_session(track, seq, group, ts, delta->watermark);
+	}
 	if (added > 0 && seq->count % MERGE_EVERY == 0)
 		w->merge_tracks |= 1 << t;
 	apply_accs_of_row(w, w->tracks[t].accs, w->tracks[t].naccs, pane, delta);
@@ -326,6 +341,24 @@ apply_to_pane(FeStateWriter *w, FeEntity *e, int t, int64 ts, const FeDelta *del
 	}
 }
 
+/*
+ * Into the windows of hop() that the row is in and that have not ended, each a pane
+ * of its own.
+ */
+static void
+apply_to_windows(FeStateWriter *w, FeEntity *e, int t, const FeDelta *delta)
+{
+	const FeWindow *group = &w->plan->windows[w->plan->group_window];
+	const FeTrack *track = &w->plan->tracks[t];
+	int64		cutoff = (int64) pg_atomic_read_u64(&w->view->cutoff[t]);
+	int64		ts = fe_event_time(delta->values[track->expr], track->type);
+	FeRange		window = {0, 0};
+
+	while (fe_group_next_hop(group, ts, &window) && window.lo <= ts)
+		if (window.lo >= cutoff && window.hi > delta->watermark)
+			apply_to_pane(w, e, t, window.lo, delta);
+}
+
 static void
 apply_delta(FeStateWriter *w, const FeDelta *delta)
 {
@@ -333,6 +366,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	int64		times[FE_MAX_TRACKS];
 	bool		expired = false;
 	bool		used = false;
+	bool		apart = w->plan->group_window >= 0 && w->plan->windows[w->plan->group_window].apart;
 	FeEntity   *e;
 
 	for (int t = 0; t < w->layout->ntracks; t++)
@@ -362,7 +396,10 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 			continue;
 		}
 		used = true;
-		apply_to_pane(w, e, t, times[t], delta);
+		if (apart)
+			apply_to_windows(w, e, t, delta);
+		else
+			apply_to_pane(w, e, t, times[t], delta);
 	}
 	if (expired && !used)
 		w->expired++;

@@ -68,6 +68,18 @@ take_pane(const Walk *walk, FeReadRow *row, const FePane *pane)
 	return false;
 }
 
+/* Does the pane belong to the next row?  last: the start of the one before, in this row. */
+static inline bool
+ends_row(const FeWindow *group, const FeReadRow *row, int64 last, const FePane *pane)
+{
+	if (group->kind == FE_WINDOW_SESSION)
+		return last != PG_INT64_MIN &&
+			(pane->begins || !fe_group_same_session(group, last, pane->start));
+	if (group->apart)
+		return pane->start >= row->window.lo + group->hop;
+	return pane->start >= row->window.hi && !row->isnull;
+}
+
 /* The panes from *pos on that begin before end, which is moved on by a session. */
 static bool
 take_panes(const Walk *walk, FeReadRow *row, uint32 *pos)
@@ -87,9 +99,7 @@ take_panes(const Walk *walk, FeReadRow *row, uint32 *pos)
 			(*pos)++;
 			continue;
 		}
-		if (group->kind == FE_WINDOW_SESSION ?
-			last != PG_INT64_MIN && !fe_group_same_session(group, last, pane->start) :
-			pane->start >= row->window.hi && !row->isnull)
+		if (ends_row(group, row, last, pane))
 			break;
 		last = pane->start;
 		if (!take_pane(walk, row, pane))
@@ -101,7 +111,7 @@ take_panes(const Walk *walk, FeReadRow *row, uint32 *pos)
 	return true;
 }
 
-/* tumble and session: each pane is in one window. */
+/* tumble and session, and hop with windows kept apart: each pane is in one window. */
 static bool
 collect_disjoint(const Walk *walk, uint32 pos)
 {
@@ -118,10 +128,13 @@ collect_disjoint(const Walk *walk, uint32 pos)
 			continue;
 		}
 		row = begin_row(r);
-		row->isnull = r->group->kind == FE_WINDOW_TUMBLE &&
-			!fe_group_tumble(r->group, pane->start, &row->window);
-		if (r->group->kind == FE_WINDOW_SESSION)
+		row->isnull = false;
+		if (r->group->kind == FE_WINDOW_TUMBLE)
+			row->isnull = !fe_group_tumble(r->group, pane->start, &row->window);
+		else
 			row->window.lo = pane->start;
+		if (r->group->apart)
+			row->window.hi = row->window.lo + r->group->width;
 		if (!take_panes(walk, row, &pos))
 			return false;
 		end_row(r, row);
@@ -196,7 +209,7 @@ fe_rows_collect(FeStateReader *r, const FeEntity *e, FeTime *next_change)
 		return true;
 	/* what no window of WHERE holds is no event, of a session either */
 	pos = fe_pane_first_after(walk.t->layout, walk.seq, r->where->range.lo);
-	ok = r->group->kind == FE_WINDOW_HOP ? collect_hops(&walk, pos) :
+	ok = r->group->kind == FE_WINDOW_HOP && !r->group->apart ? collect_hops(&walk, pos) :
 		collect_disjoint(&walk, pos);
 	if (ok && next_change != NULL)
 		note_changes(&walk, pos, next_change);

@@ -114,6 +114,8 @@ typedef struct FeDelta
 	int			sign;
 	Datum	   *values;			/* [row expressions] */
 	bool	   *nulls;
+	FeTime		watermark;		/* windows that have ended by then take it no more;
+								 * PG_INT64_MIN: all do */
 } FeDelta;
 
 extern FeStateWriter *fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan);

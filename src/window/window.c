@@ -278,6 +278,8 @@ fe_group_time(const FeWindow *w, int64 ts, bool isnull)
 		return !isnull && fe_group_tumble(w, ts, &window) ? ts : FE_NULL_WINDOW;
 	if (isnull || is_infinite(ts))
 		return FE_NO_WINDOW;
+	if (w->apart)
+		return fe_window_floor_origin(ts, w->hop, w->origin);
 	window.lo = ts;
 	window.hi = fe_group_last_end(w, ts);
 	return w->kind == FE_WINDOW_HOP || is_window(window) ? ts : FE_NO_WINDOW;
@@ -341,7 +343,8 @@ window_lattice(const FeWindow *w)
 
 	if (fe_window_is_group(w))
 	{
-		lattice.step = w->kind == FE_WINDOW_SESSION ? 1 : gcd(w->width, w->hop);
+		lattice.step = w->kind == FE_WINDOW_SESSION ? 1 :
+			w->apart ? w->hop : gcd(w->width, w->hop);
 		lattice.offset = modulo(w->origin, lattice.step);
 		lattice.lag = TIME_MAX;
 	}

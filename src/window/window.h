@@ -49,6 +49,8 @@ typedef struct FeWindow
 								 * not the default, FE_WINDOW_EPOCH is */
 	int64		retention;		/* tumble, hop, session: how long a window is shown
 								 * after its end, 0 = for ever */
+	bool		apart;			/* hop: each window has a pane of its own, at its
+								 * start; else windows share panes of event times */
 } FeWindow;
 
 /* Event times lo <= ts < hi (hi = T + 1 where T itself belongs to it). */
@@ -96,7 +98,10 @@ fe_window_is_group(const FeWindow *w)
 	return w->kind >= FE_WINDOW_TUMBLE;
 }
 
-/* The time to keep an event under; isnull: it has none. */
+/*
+ * The time to keep an event under; isnull: it has none.  Where windows are kept
+ * apart that is the start of the last one that it is in.
+ */
 extern int64 fe_group_time(const FeWindow *w, int64 ts, bool isnull);
 /* tumble: the window of ts.  False: it has none. */
 extern bool fe_group_tumble(const FeWindow *w, int64 ts, FeRange *window);
