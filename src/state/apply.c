@@ -167,6 +167,7 @@ Size
 fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 {
 	bool		live = fe_view_counts_are_real(w->view);
+	int64		panes = panes_of_row(w->plan);
 	Size		room = 0;
 
 	for (int i = 0; i < n; i++)
@@ -179,8 +180,8 @@ fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 		room += fe_entity_size(w->layout, key_room(w->plan, delta)) + fe_table_room();
 		room += accs_room(w->lifetime, w->nlifetime, delta);
 		for (int t = 0; t < w->layout->ntracks; t++)
-			room += panes_of_row(w->plan) * (4 * w->layout->tracks[t].pane_size +
-											 accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta));
+			room += panes * (4 * w->layout->tracks[t].pane_size +
+							 accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta));
 	}
 	return room;
 }
