@@ -152,6 +152,31 @@ SELECT count(*) FROM daily WHERE customer = 3;
 SELECT (SELECT count(*) FROM check_feature_view('daily')) AS daily, (SELECT count(*) FROM check_feature_view('hourly')) AS hourly,
        (SELECT count(*) FROM check_feature_view('visits')) AS visits;
 
+-- A view as definition; a hop() named in LATERAL; a group that has no plain column for its key.
+CREATE VIEW definition AS SELECT customer, x.w, count(*) AS n, lower(x.w) AS since
+    FROM orders, LATERAL (SELECT hop(created_at, '1 day', '12 hours') AS w) x GROUP BY customer, x.w;
+SELECT create_feature_view('from_view', 'definition'::regclass, online => '{}');
+SELECT create_feature_view('all_orders', $$SELECT 'all' AS scope, tumble(created_at, '1 day') AS w, count(*) AS n
+    FROM orders GROUP BY scope, tumble(created_at, '1 day')$$, online => '{}');
+SELECT create_feature_view('plain', $$SELECT customer, count(*) AS n FROM orders GROUP BY customer$$, online => '{}');
+SELECT sync() IS NOT NULL AS synced;
+SELECT * FROM from_view WHERE customer = 1 ORDER BY w;
+(TABLE from_view EXCEPT TABLE definition) UNION ALL (TABLE definition EXCEPT TABLE from_view);
+SELECT * FROM all_orders ORDER BY w;
+-- Without a window there is one row.
+SELECT * FROM get_feature_rows('plain', 1);
+-- What is in a window now is not known for the past.
+SET feature_engine.as_of = '2026-03-10 11:00+00';
+SELECT count(*) FROM from_view;
+RESET feature_engine.as_of;
+-- A new definition beside the old one; another width is other state.
+SELECT create_feature_view('from_view', $$SELECT customer, tumble(created_at, '1 day') AS w, count(*) AS n, lower(tumble(created_at, '1 day')) AS since
+    FROM orders GROUP BY customer, w$$, online => '{}', replace => true);
+SELECT sync() IS NOT NULL AS synced;
+SELECT * FROM from_view WHERE customer = 1 ORDER BY w;
+SELECT drop_feature_view('from_view'), drop_feature_view('all_orders'), drop_feature_view('plain');
+DROP VIEW definition;
+
 -- The dry run tells what is kept.
 SELECT * FROM explain_feature_view($$
     SELECT customer, hop(created_at, '1 hour', '25 minutes') AS w, count(*) AS n, sum(total) AS s

@@ -191,7 +191,9 @@ fe_reader_bind(FeStateReader *r, FeTime T)
 	r->bound = false;
 	if (r->unwindowed &&
 		T < fe_clock_now() - fe_setting_exact_horizon * FE_USEC_PER_SEC)
-		raise_as_of(r, T, _("It has an aggregate without a window, whose value is known for the present only."));
+		raise_as_of(r, T, r->group ?
+					_("What its windows of GROUP BY hold is known for the present only.") :
+					_("It has an aggregate without a window, whose value is known for the present only."));
 	for (int i = 0; i < r->ntracks; i++)
 	{
 		FeReadTrack *t = &r->tracks[i];

@@ -31,6 +31,11 @@ VIEWS = [
         SELECT customer, tumble(created, '6 hours') AS w, count(*) AS n, sum(qty) AS s, max(note) AS note
         FROM events GROUP BY customer, w""",
      {"retention": "10 days", "redis_key": "tr:{customer}:{window_start}"}),
+    ("v_tumble_any", """
+        SELECT merchant, tumble(created, '2 days') AS w, array_agg(qty ORDER BY created, id) AS list,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY amount) AS median, bool_or(qty > 9) AS any,
+               string_agg(DISTINCT status, ',' ORDER BY status) AS states
+        FROM events WHERE qty > 6 GROUP BY merchant, w""", {}),
     ("v_hop", """
         SELECT customer, hop(created, '1 day', '8 hours') AS w, count(*) AS n, sum(amount) AS s,
                stddev(score) AS d, max(note) AS note
@@ -51,6 +56,9 @@ VIEWS = [
         SELECT merchant, customer, session(local_ts, '2 days') AS w, count(*) AS n, sum(qty) AS s
         FROM events WHERE status = 'paid' GROUP BY merchant, customer, w""",
      {"retention": "15 days", "redis_key": "s:{customer}:{merchant}:{window_start}"}),
+    ("v_session_skips", """
+        SELECT customer, session(created, '3 hours') AS w, count(*) AS n, sum(840 / qty) AS s
+        FROM events GROUP BY customer, w""", {"on_error": "skip"}),
     ("v_session_where", """
         SELECT customer, session(created, '10 minutes') AS w, count(*) AS n, avg(rate) AS a
         FROM events WHERE rolling(created, '1 day') GROUP BY customer, w""", {}),
@@ -64,11 +72,13 @@ WINDOWS = {
     "v_tumble_origin": (["customer", "merchant"], "w"),
     "v_tumble_where": (["customer"], "w"),
     "v_tumble_retention": (["customer"], "w"),
+    "v_tumble_any": (["merchant"], "w"),
     "v_hop": (["customer"], "w"),
     "v_hop_day": (["account"], "w"),
     "v_hop_lateral": (["merchant"], "w"),
     "v_session": (["customer"], "w"),
     "v_session_retention": (["merchant", "customer"], "w"),
+    "v_session_skips": (["customer"], "w"),
     "v_session_where": (["customer"], "w"),
     "v_final": (["customer"], "w"),
 }
@@ -91,6 +101,9 @@ BATCH = {
         source="(SELECT *, local_ts AT TIME ZONE 'UTC' AS ts FROM events)",
         condition="AND status = 'paid' AND ts + interval '2 days' > now() - interval '15 days'",
         outputs="count(*) AS n, sum(qty) AS s"),
+    "v_session_skips": SESSIONS.format(
+        keys="customer", ts="created", gap="3 hours", source="events",
+        condition="AND qty IS DISTINCT FROM 0", outputs="count(*) AS n, sum(840 / qty) AS s"),
     "v_session_where": SESSIONS.format(
         keys="customer", ts="created", gap="10 minutes", source="events",
         condition="AND rolling(created, '1 day')", outputs="count(*) AS n, avg(rate) AS a"),
