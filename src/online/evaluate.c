@@ -287,10 +287,17 @@ fe_push_lookup(FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 static void
 evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
-	fe_push_lookup(view, ref, T, ev);
-	if (!ev->found || !ev->exists)
-		return;
-	ev->exists = take_wanted_row(view->reader, view->prog, T, ev);
+	/* of several rows the newest will do, unless HAVING has something against it */
+	for (int wanted = 1;; wanted *= 8)
+	{
+		fe_state_want_newest(view->reader, wanted);
+		fe_push_lookup(view, ref, T, ev);
+		if (!ev->found)
+			return;
+		ev->exists = ev->exists && take_wanted_row(view->reader, view->prog, T, ev);
+		if (ev->exists || fe_state_rows_complete(view->reader))
+			break;
+	}
 	if (ev->exists)
 		evaluate_columns(p, view, ref, T, ev);
 }

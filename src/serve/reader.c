@@ -439,15 +439,23 @@ bool
 fe_serve_newest(FeServeReader *r, const Datum *keys, const bool *keynulls,
 				Datum *values, bool *nulls)
 {
-	MemoryContext old;
 	bool		exists = false;
+	int			wanted = 1;
+	MemoryContext old;
 
-	if (!find_entity(r, keys, keynulls))
-		return false;
-	old = MemoryContextSwitchTo(r->row_cxt);
-	for (int row = fe_state_newest_row(r->reader); row >= 0 && !exists; row--)
-		exists = entity_row(r, row, values, nulls);
-	MemoryContextSwitchTo(old);
+	/* one will do, unless HAVING has something against it */
+	do
+	{
+		fe_state_want_newest(r->reader, wanted);
+		if (!find_entity(r, keys, keynulls) && fe_state_rows_complete(r->reader))
+			break;
+		old = MemoryContextSwitchTo(r->row_cxt);
+		for (int row = fe_state_newest_row(r->reader); row >= 0 && !exists; row--)
+			exists = entity_row(r, row, values, nulls);
+		MemoryContextSwitchTo(old);
+		wanted *= 8;
+	} while (!exists && !fe_state_rows_complete(r->reader));
+	fe_state_want_newest(r->reader, 0);
 	return exists;
 }
 

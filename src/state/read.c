@@ -272,6 +272,8 @@ lock_shared(FeStateReader *r, uint64 hash)
 
 	LWLockAcquire(lock, LW_SHARED);
 	r->problem = FE_READ_OK;
+	r->nfound = 0;
+	r->complete = true;
 	if (pg_atomic_read_u32(&r->table->incarnation) != r->incarnation)
 		r->problem = FE_READ_GONE;
 	if (r->problem != FE_READ_OK || !cutoffs_allow(r))

@@ -156,6 +156,7 @@ bool
 fe_state_reader_renew(FeStateReader *r)
 {
 	r->bound = false;
+	r->newest = 0;
 	r->problem = FE_READ_OK;
 	if (pg_atomic_read_u32(&r->table->incarnation) != r->incarnation)
 		return false;

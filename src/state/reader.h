@@ -98,6 +98,8 @@ struct FeStateReader
 	const FeWindow *group;		/* NULL: there is one row an entity */
 	Bitmapset  *wanted;			/* aggregates; with all_wanted, all */
 	bool		all_wanted;
+	int			newest;			/* only so many of the windows that have begun; 0 = all */
+	bool		complete;		/* these are all there are */
 	int			nfound;
 	int			max_rows;
 	FeReadRow  *rows;			/* each with a set of its own, made when first needed */

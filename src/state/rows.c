@@ -47,6 +47,9 @@ typedef struct Walk
 	FeStateReader *r;
 	FeReadTrack *t;
 	const FeSeq *seq;
+	uint32		first;			/* pane that the windows of WHERE hold */
+	FeTime		until;			/* rows whose windows begin later are not wanted */
+	FeTime		next;			/* when the first of them begins */
 } Walk;
 
 static const FePane *
@@ -111,9 +114,19 @@ take_panes(const Walk *walk, FeReadRow *row, uint32 *pos)
 	return true;
 }
 
+/* Does the row begin too late to be wanted? */
+static bool
+is_beyond(Walk *walk, FeTime start)
+{
+	if (start <= walk->until)
+		return false;
+	walk->next = Min(walk->next, start);
+	return true;
+}
+
 /* tumble and session, and hop with windows kept apart: each pane is in one window. */
 static bool
-collect_disjoint(const Walk *walk, uint32 pos)
+collect_disjoint(Walk *walk, uint32 pos)
 {
 	FeStateReader *r = walk->r;
 	const FePane *pane;
@@ -135,6 +148,8 @@ collect_disjoint(const Walk *walk, uint32 pos)
 			row->window.lo = pane->start;
 		if (r->group->apart)
 			row->window.hi = row->window.lo + r->group->width;
+		if (is_beyond(walk, row->isnull ? PG_INT64_MAX - 1 : row->window.lo))
+			break;
 		if (!take_panes(walk, row, &pos))
 			return false;
 		end_row(r, row);
@@ -144,11 +159,10 @@ collect_disjoint(const Walk *walk, uint32 pos)
 
 /* hop: windows one after the other, where there are panes. */
 static bool
-collect_hops(const Walk *walk, uint32 pos)
+collect_hops(Walk *walk, uint32 pos, FeRange window)
 {
 	FeStateReader *r = walk->r;
 	int64		shown = fe_window_range(r->group, r->T).lo;
-	FeRange		window = {0, 0};
 	const FePane *pane;
 
 	while ((pane = pane_at(walk, pos)) != NULL && pane->start < walk->t->hi)
@@ -156,7 +170,7 @@ collect_hops(const Walk *walk, uint32 pos)
 		FeReadRow  *row;
 		uint32		next = pos;
 
-		if (!fe_group_next_hop(r->group, pane->start, &window))
+		if (!fe_group_next_hop(r->group, pane->start, &window) || is_beyond(walk, window.lo))
 			break;
 		if (window.lo >= shown)
 		{
@@ -174,6 +188,113 @@ collect_hops(const Walk *walk, uint32 pos)
 	return true;
 }
 
+/* ---- the newest windows only --------------------------------------------------- */
+
+/* Number of panes before a time; one that holds it is among them. */
+static uint32
+panes_until(const Walk *walk, FeTime time)
+{
+	uint32		pos = fe_pane_first_after(walk->t->layout, walk->seq, time);
+	const FePane *pane = pane_at(walk, pos);
+
+	return pane != NULL && pane->start <= time ? pos + 1 : pos;
+}
+
+/* From the pane before pos back to the beginning of its session. */
+static uint32
+session_start(const Walk *walk, uint32 pos)
+{
+	const FePane *head = NULL;
+	uint32		start = pos;
+
+	while (pos > walk->first)
+	{
+		const FePane *pane = pane_at(walk, pos - 1);
+
+		if (pane->rows != 0)
+		{
+			if (head != NULL && (head->begins ||
+								 !fe_group_same_session(walk->r->group, pane->start, head->start)))
+				break;
+			head = pane;
+			start = pos - 1;
+		}
+		pos--;
+	}
+	return head == NULL ? walk->first : start;
+}
+
+/* Where the last windows begin whose panes are among the first end ones. */
+static uint32
+newest_disjoint(const Walk *walk, uint32 end)
+{
+	const FeWindow *group = walk->r->group;
+	uint32		pos = end;
+
+	for (int n = 0; n < walk->r->newest && pos > walk->first; n++)
+	{
+		FeRange		window;
+
+		if (group->kind == FE_WINDOW_SESSION)
+			pos = session_start(walk, pos);
+		else if (group->apart)
+			pos--;
+		else
+		{
+			(void) fe_group_tumble(group, pane_at(walk, pos - 1)->start, &window);
+			pos = Max(fe_pane_first_after(walk->t->layout, walk->seq, window.lo), walk->first);
+		}
+	}
+	return pos;
+}
+
+/* The same for windows of hop(), of which *window is to be the one before the first. */
+static uint32
+newest_hop(const Walk *walk, uint32 end, FeRange *window)
+{
+	const FeWindow *group = walk->r->group;
+	FeTime		last = fe_window_floor_origin(walk->r->T, group->hop, group->origin);
+	FeTime		back;
+	FeTime		start;
+
+	if (end == walk->first)
+		return end;
+	last = Min(last, fe_window_floor_origin(pane_at(walk, end - 1)->start, group->hop,
+											group->origin));
+	if (__builtin_mul_overflow(group->hop, walk->r->newest, &back) ||
+		__builtin_sub_overflow(last, back, &start))
+		return walk->first;		/* all of them */
+	window->lo = start;
+	window->hi = start + group->width;
+	return Max(fe_pane_first_after(walk->t->layout, walk->seq, start + group->hop), walk->first);
+}
+
+/*
+ * Where to begin, if only the newest of the windows that have begun are wanted.  The
+ * last one may hold panes of the future, too.
+ */
+static uint32
+newest_pos(Walk *walk, FeRange *window)
+{
+	const FeWindow *group = walk->r->group;
+	FeTime		T = walk->r->T;
+	FeTime		last = T;		/* event time that a window may hold that has begun */
+	FeRange		now;
+	uint32		pos;
+
+	walk->until = T;
+	if (group->kind == FE_WINDOW_TUMBLE && fe_group_tumble(group, T, &now))
+		last = now.hi - 1;
+	else if (group->kind == FE_WINDOW_HOP && !group->apart)
+		last = fe_window_floor_origin(T, group->hop, group->origin) + group->width - 1;
+	last = Min(last, walk->t->hi - 1);
+	pos = Max(panes_until(walk, last), walk->first);
+	return group->kind == FE_WINDOW_HOP && !group->apart ? newest_hop(walk, pos, window) :
+		newest_disjoint(walk, pos);
+}
+
+/* ---- all of it -------------------------------------------------------------------- */
+
 /*
  * The entity's own change is that of any row; and a window that begins becomes the
  * newest one.
@@ -182,7 +303,7 @@ static void
 note_changes(const Walk *walk, uint32 pos, FeTime *next_change)
 {
 	FeStateReader *r = walk->r;
-	FeReadChange change = {0, 0, PG_INT64_MAX};
+	FeReadChange change = {0, 0, walk->next};
 	FeSeqIter	it;
 	const FePane *pane;
 
@@ -199,17 +320,21 @@ note_changes(const Walk *walk, uint32 pos, FeTime *next_change)
 bool
 fe_rows_collect(FeStateReader *r, const FeEntity *e, FeTime *next_change)
 {
-	Walk		walk = {.r = r, .t = &r->tracks[0]};
+	Walk		walk = {.r = r, .t = &r->tracks[0], .until = PG_INT64_MAX, .next = PG_INT64_MAX};
+	FeRange		window = {0, 0};
 	uint32		pos;
 	bool		ok;
 
 	r->nfound = 0;
+	r->complete = true;
 	walk.seq = &fe_entity_seqs(e)[walk.t->track];
 	if (walk.seq->count == 0)
 		return true;
 	/* what no window of WHERE holds is no event, of a session either */
-	pos = fe_pane_first_after(walk.t->layout, walk.seq, r->where->range.lo);
-	ok = r->group->kind == FE_WINDOW_HOP && !r->group->apart ? collect_hops(&walk, pos) :
+	walk.first = fe_pane_first_after(walk.t->layout, walk.seq, r->where->range.lo);
+	pos = r->newest > 0 ? newest_pos(&walk, &window) : walk.first;
+	r->complete = pos == walk.first;
+	ok = r->group->kind == FE_WINDOW_HOP && !r->group->apart ? collect_hops(&walk, pos, window) :
 		collect_disjoint(&walk, pos);
 	if (ok && next_change != NULL)
 		note_changes(&walk, pos, next_change);
@@ -240,6 +365,18 @@ fe_state_newest_row(const FeStateReader *r)
 	while (r->group && i >= 0 && fe_state_row_window(r, i).lo > r->T)
 		i--;
 	return i;
+}
+
+void
+fe_state_want_newest(FeStateReader *r, int n)
+{
+	r->newest = n;
+}
+
+bool
+fe_state_rows_complete(const FeStateReader *r)
+{
+	return r->group == NULL || r->complete;
 }
 
 void

@@ -302,6 +302,12 @@ extern void fe_state_row(FeStateReader *r, int row, Datum *values, bool *nulls);
 extern FeRange fe_state_row_window(const FeStateReader *r, int row);
 /* The last row whose window has begun at T, -1 = none. */
 extern int	fe_state_newest_row(const FeStateReader *r);
+/*
+ * From the next lookup on only this many of the newest windows that have begun are
+ * looked at, which is cheaper; 0: all again.  Complete: there are no older ones.
+ */
+extern void fe_state_want_newest(FeStateReader *r, int n);
+extern bool fe_state_rows_complete(const FeStateReader *r);
 
 /* ---- the pusher's side ------------------------------------------------- */
 
