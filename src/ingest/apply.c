@@ -211,6 +211,8 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	foreach(lc, txn->truncated)
 		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
 	fe_event_times_merged(apply, txn);
+	foreach(lc, txn->rebuilt)
+		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TRUNCATED_IN_PART);
 }
 
 /* A transaction is in: everybody may see it. */
@@ -339,6 +341,7 @@ end_txn(FeApply *apply)
 {
 	apply->current.end = apply->nops;
 	fe_event_times_end_txn(apply);
+	fe_evaluate_truncations(apply);
 	if (apply->ntxns == apply->max_txns)
 	{
 		apply->max_txns *= 2;
@@ -359,6 +362,7 @@ evaluate_record(FeApply *apply, const FeRecord *rec)
 			end_txn(apply);
 			break;
 		case FE_RECORD_TRUNCATE:
+		case FE_RECORD_TRUNCATE_PART:
 			fe_evaluate_truncate(apply, rec);
 			break;
 		case FE_RECORD_INSERT:

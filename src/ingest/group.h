@@ -24,7 +24,9 @@ typedef struct FeGroupTxn
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	int			changes;
+	List	   *truncations;	/* FeTruncation * */
 	List	   *truncated;		/* FeIngestView * cleared by it */
+	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
 	List	   *event_times;	/* FeTxnEventTime * */
 } FeGroupTxn;
@@ -35,6 +37,14 @@ typedef struct FeTxnEventTime
 	FeIngestView *view;
 	int64		time;
 } FeTxnEventTime;
+
+/* Of a view that reads several tables or partitions, those that a transaction truncated. */
+typedef struct FeTruncation
+{
+	FeIngestView *view;
+	List	   *relids;
+	bool		mixed;			/* rows of the transaction came before, or not all is gone */
+} FeTruncation;
 
 /* Row images of a transaction that a view left out. */
 typedef struct FeLeftOut
@@ -82,6 +92,9 @@ struct FeApply
 	FeIngestTable *last_table;	/* of the record read last */
 	const FeCaptureTable *last_columns;
 };
+
+/* Why such a view is built anew, for the log. */
+#define FE_TRUNCATED_IN_PART	"one of the tables or partitions that it reads was truncated"
 
 /* ---- passes.c -------------------------------------------------------------- */
 
@@ -136,6 +149,8 @@ extern bool fe_apply_has_room(const FeApply *apply, Size room);
 extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 /* TRUNCATE: what the transaction did to the view so far no longer counts. */
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
+/* At the end of the transaction: which views it leaves to be built anew. */
+extern void fe_evaluate_truncations(FeApply *apply);
 
 /* ---- event_times.c --------------------------------------------------------- */
 
