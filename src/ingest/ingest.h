@@ -49,6 +49,7 @@ typedef struct FeIngestView
 	bool		store_is_ours;	/* what is stored of it is of this build */
 	const char *rebuild;		/* why it is to be built anew, or NULL */
 	FePartitions *partitions;	/* of all its tables, as known; in cxt */
+	bool		waits_for_detach;	/* and says so in its status */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
