@@ -347,6 +347,9 @@ take_source(FlatLevel *level, int rtindex)
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid);
+	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
+		refuse(level, fe_relation_location(level->a, rte->relid, 0),
+			   _("ONLY a partitioned table, which has no rows of its own, is"), NULL);
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = rte->relid;
 	arm->form = FE_FORM_TABLE;

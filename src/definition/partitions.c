@@ -7,7 +7,8 @@
  * catalogues.  So whoever keeps state built from a partitioned table keeps the
  * list of partitions with it, and compares it with today's.  A partition is
  * named by its OID and the transaction that attached it: one that was detached
- * and attached again is another one, whatever happened in between.
+ * and attached again is another one, whatever happened in between.  The two steps
+ * of DETACH CONCURRENTLY are two changes of the list.
  *
  * Runs in every process; catalogues only, by the latest snapshot, without locks
  * on the tables.
@@ -57,7 +58,7 @@ compare_partitions(const void *a, const void *b)
 }
 
 static void
-add_partition(FePartitions *list, Oid relid, TransactionId attached)
+add_partition(FePartitions *list, Oid relid, TransactionId attached, bool detaching)
 {
 	if (list->n == list->max)
 	{
@@ -67,11 +68,11 @@ add_partition(FePartitions *list, Oid relid, TransactionId attached)
 	}
 	list->items[list->n++] = (FePartition)
 	{
-		relid, attached
+		relid, attached, detaching
 	};
 }
 
-/* The tables directly below; one whose DETACH CONCURRENTLY has begun is none of them. */
+/* The tables directly below. */
 static void
 add_children(FePartitions *list, Relation inherits, Oid parent)
 {
@@ -86,8 +87,8 @@ add_children(FePartitions *list, Relation inherits, Oid parent)
 	{
 		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tup);
 
-		if (!form->inhdetachpending)
-			add_partition(list, form->inhrelid, HeapTupleHeaderGetRawXmin(tup->t_data));
+		add_partition(list, form->inhrelid, HeapTupleHeaderGetRawXmin(tup->t_data),
+					  form->inhdetachpending);
 	}
 	systable_endscan(scan);
 }
@@ -107,7 +108,8 @@ fe_partitions_add(FePartitions *list, Oid root, void (*look_at) (Oid relid))
 		if (look_at)
 			look_at(parent);
 		add_children(list, inherits, parent);
-		while (next < list->n && !fe_is_partitioned(list->items[next].relid))
+		while (next < list->n && (list->items[next].detaching ||
+								  !fe_is_partitioned(list->items[next].relid)))
 			next++;
 		if (next == list->n)
 			break;
@@ -139,6 +141,15 @@ fe_partitions_of_plan(const FePlan *plan, void (*look_at) (Oid relid))
 		fe_partitions_add(list, plan->arms[i].source, look_at);
 	sort_partitions(list);
 	return list;
+}
+
+bool
+fe_partitions_in_between(const FePartitions *list)
+{
+	for (int i = 0; i < list->n; i++)
+		if (list->items[i].detaching)
+			return true;
+	return false;
 }
 
 uint64

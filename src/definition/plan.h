@@ -263,6 +263,7 @@ typedef struct FePartition
 {
 	Oid			relid;
 	TransactionId attached;		/* the (sub)transaction that made it one */
+	uint32		detaching;		/* 1: DETACH CONCURRENTLY has begun, and not ended */
 } FePartition;
 
 typedef struct FePartitions
@@ -296,6 +297,11 @@ extern void fe_partitions_add(FePartitions *list, Oid root, void (*look_at) (Oid
 /* From one list to a later one. */
 extern FePartitionsChange fe_partitions_compare(const FePartitions *old,
 												const FePartitions *new);
+/*
+ * Is one being detached?  Its rows do not count any more, but transactions that
+ * began before may still bring some, which the log says are the table's.
+ */
+extern bool fe_partitions_in_between(const FePartitions *list);
 extern uint64 fe_partitions_hash(const FePartitions *list); /* 0: there are none */
 extern bytea *fe_partitions_encode(const FePartitions *list);
 extern FePartitions *fe_partitions_decode(const bytea *data);

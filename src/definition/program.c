@@ -222,7 +222,7 @@ fe_row_program_create(FePlan *plan, int n, MemoryContext cxt)
 	prog->slot = MakeTupleTableSlot(desc, &TTSOpsVirtual);
 	prog->econtext = makeNode(ExprContext);
 	prog->econtext->ecxt_scantuple = prog->slot;
-	prog->where_target = arm->where;
+	prog->where_target = plan->where;
 	if (arm->where >= 0)
 	{
 		Expr	   *where = list_nth(arm->rowexprs, arm->where);
@@ -330,6 +330,9 @@ fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
 
 		if (isnull || !DatumGetBool(result))
 			return FE_ROW_OUT;
+	}
+	if (prog->where_target >= 0)
+	{
 		values[prog->where_target] = BoolGetDatum(true);
 		nulls[prog->where_target] = false;
 	}

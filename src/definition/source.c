@@ -144,6 +144,8 @@ missing_identities(const FePartitions *partitions)
 		Oid			relid = partitions->items[i].relid;
 		bool		full;
 
+		if (partitions->items[i].detaching)
+			continue;
 		(void) fe_partition_problem(relid, &full);
 		if (!full && missing++ < MAX_HINTS)
 			appendStringInfo(&buf, "ALTER TABLE %s.%s REPLICA IDENTITY FULL; ",
@@ -174,7 +176,8 @@ check_partitions(const Source *s)
 	for (int i = 0; i < partitions.n; i++)
 	{
 		bool		full;
-		char	   *problem = fe_partition_problem(partitions.items[i].relid, &full);
+		char	   *problem = partitions.items[i].detaching ? NULL :
+			fe_partition_problem(partitions.items[i].relid, &full);
 
 		if (problem)
 			problem[0] = pg_toupper((unsigned char) problem[0]);

@@ -58,6 +58,7 @@ typedef struct FeWriting
 	bool		full;
 	bool		at_ease;		/* with rests */
 	FeViewShared *view;
+	bytea	   *partitions;		/* NULL: there are none, or they are not known */
 	int64		cycle;
 	int32		number;			/* of the next chunk */
 	int64		entities;
@@ -175,21 +176,39 @@ write_chunks(FeWriting *w)
 
 /*
  * The partitions that state has rows of, as the ingest worker knows them.  Where
- * the catalogue is ahead of it, recovery must not take the view for whole.
+ * the catalogue is ahead of it they are not known, and recovery must not take the
+ * view for whole.  To be called while it is sure that state is the one that is
+ * written: before the cycle turns out to be complete.
  */
+static void
+note_partitions(FeWriting *w)
+{
+	FePartitions *partitions;
+
+	if (!fe_plan_reads_partitions(w->plan))
+		return;
+	partitions = fe_partitions_of_plan(w->plan, NULL);
+	if (fe_partitions_hash(partitions) == pg_atomic_read_u64(&w->view->partitions_hash))
+	{
+		MemoryContext old = MemoryContextSwitchTo(w->cxt);
+
+		w->partitions = fe_partitions_encode(partitions);
+		MemoryContextSwitchTo(old);
+	}
+}
+
 static void
 write_partitions(FeWriting *w)
 {
-	FePartitions *partitions = fe_partitions_of_plan(w->plan, NULL);
-	bool		known = fe_partitions_hash(partitions) ==
-		pg_atomic_read_u64(&w->view->partitions_hash);
-	Oid			types[] = {INT4OID, BYTEAOID, BOOLOID};
-	Datum		values[] = {Int32GetDatum(w->plan->viewid),
-	PointerGetDatum(fe_partitions_encode(partitions)), BoolGetDatum(known)};
+	Oid			types[] = {INT4OID, BYTEAOID};
+	Datum		values[] = {Int32GetDatum(w->plan->viewid), PointerGetDatum(w->partitions)};
 
-	fe_durable_execute("UPDATE feature_engine.checkpoint"
-					   " SET partitions = CASE WHEN $3 THEN $2 END WHERE viewid = $1",
-					   lengthof(types), types, values, SPI_OK_UPDATE);
+	if (w->partitions != NULL)
+		fe_durable_execute("UPDATE feature_engine.checkpoint SET partitions = $2 WHERE viewid = $1",
+						   lengthof(types), types, values, SPI_OK_UPDATE);
+	else if (fe_plan_reads_partitions(w->plan))
+		fe_durable_execute("UPDATE feature_engine.checkpoint SET partitions = NULL WHERE viewid = $1",
+						   1, types, values, SPI_OK_UPDATE);
 }
 
 /* The cycle is whole: recovery may build on it. */
@@ -220,8 +239,7 @@ write_row(FeWriting *w)
 					   " more_bytes = CASE WHEN $7 THEN 0 ELSE c.more_bytes + $9 END,"
 					   " event_time = $12, written_at = pg_catalog.now()",
 					   lengthof(types), types, values, SPI_OK_INSERT);
-	if (fe_plan_reads_partitions(w->plan))
-		write_partitions(w);
+	write_partitions(w);
 	if (w->full)
 		fe_durable_execute("DELETE FROM feature_engine.checkpoint_chunk"
 						   " WHERE viewid = $1 AND cycle < $6",
@@ -255,6 +273,9 @@ write_view(FePlan *plan, FeViewShared *view, bool at_ease)
 	w.lsn = fe_state_saver_lsn(w.saver, &w.full);
 	while (write_chunks(&w))
 		;
+	begin_transaction();
+	note_partitions(&w);
+	end_transaction();
 	MemoryContextSwitchTo(w.cxt);
 	if (fe_state_saver_complete(w.saver))
 	{

@@ -177,10 +177,25 @@ end_job(FeIngest *ingest)
 	MemoryContextDelete(job->cxt);
 }
 
+/* Does the view wait for a backfill that can begin? */
 static bool
-is_waiting(const FeIngestView *view)
+is_waiting(FeIngestView *view)
 {
-	return pg_atomic_read_u32(&view->shared->state) == FE_VIEW_WAITING;
+	if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING)
+		return false;
+	if (!fe_partitions_in_between(view->partitions))
+	{
+		if (view->waits_for_detach)
+			fe_view_set_error(view->shared, NULL, 0);
+		view->waits_for_detach = false;
+		return true;
+	}
+	/* a change of the catalogue will come, and have us look again */
+	if (!view->waits_for_detach)
+		fe_view_set_error(view->shared, "a partition of its table is being detached; "
+						  "DETACH PARTITION ... CONCURRENTLY has not finished", 0);
+	view->waits_for_detach = true;
+	return false;
 }
 
 /* Starts a job that reads the view's tables, for all views that they will do for. */

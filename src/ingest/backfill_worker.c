@@ -109,7 +109,8 @@ tables_to_lock(FeHelper *h)
 		fe_partitions_add(&partitions, h->set->tables[i].relid, NULL);
 	}
 	for (int i = 0; i < partitions.n; i++)
-		relids = list_append_unique_oid(relids, partitions.items[i].relid);
+		if (!partitions.items[i].detaching)
+			relids = list_append_unique_oid(relids, partitions.items[i].relid);
 	return relids;
 }
 
@@ -330,7 +331,8 @@ open_parts(FeHelper *h)
 		}
 		fe_partitions_add(&partitions, table->relid, NULL);
 		for (int p = 0; p < partitions.n; p++)
-			if (!fe_is_partitioned(partitions.items[p].relid) &&
+			if (!partitions.items[p].detaching &&
+				!fe_is_partitioned(partitions.items[p].relid) &&
 				list_member_oid(h->locked, partitions.items[p].relid))
 				open_part(h, table, partitions.items[p].relid);
 	}

@@ -49,6 +49,7 @@ typedef struct FeIngestView
 	bool		store_is_ours;	/* what is stored of it is of this build */
 	const char *rebuild;		/* why it is to be built anew, or NULL */
 	FePartitions *partitions;	/* of all its tables, as known; in cxt */
+	bool		waits_for_detach;	/* and says so in its status */
 
 	/* highest event times, for the watermark: see evaluate.c */
 	int64		pass_event_time;	/* of what is merged, in this pass over the batch */

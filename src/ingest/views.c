@@ -120,6 +120,7 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
 	newer->rebuild = view->rebuild;
+	newer->waits_for_detach = view->waits_for_detach;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
 }
@@ -220,6 +221,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
 	view->rebuild = NULL;
+	view->waits_for_detach = false;
 	view->skips_reported = 0;
 	if (view->seen)
 		pfree(view->seen);
@@ -379,11 +381,17 @@ static void
 compare_partitions(FeIngest *ingest, FeIngestView *old, FeIngestView *view)
 {
 	FeViewState state = pg_atomic_read_u32(&view->shared->state);
+	bool		holds = fe_partitions_compare(old->partitions, view->partitions) !=
+		FE_PARTITIONS_OTHERS;
+	bool		empty = state == FE_VIEW_WAITING && view->rebuild == NULL;
 
-	if (state != FE_VIEW_WAITING && state != FE_VIEW_FAILED &&
-		fe_partitions_compare(old->partitions, view->partitions) == FE_PARTITIONS_OTHERS)
+	if (!holds && state != FE_VIEW_WAITING && state != FE_VIEW_FAILED)
 		fe_ingest_rebuild_view(ingest, view, FE_PARTITIONS_CHANGED);
-	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
+
+	/* of the state that is there, which may be written to the store at this moment */
+	if (holds || empty)
+		pg_atomic_write_u64(&view->shared->partitions_hash,
+							fe_partitions_hash(view->partitions));
 }
 
 static FeIngestView *
@@ -612,6 +620,8 @@ problem_of_partitions(Oid relid, bool *full)
 	{
 		bool		this_full;
 
+		if (partitions.items[i].detaching)
+			continue;
 		problem = fe_partition_problem(partitions.items[i].relid, &this_full);
 		*full &= this_full;
 	}

@@ -248,6 +248,8 @@ fe_worker_start(Oid dboid, const char *role)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
+	/* a reload between the fork and the handler has been lost */
+	ConfigReloadPending = true;
 
 	if (fe_shared == NULL)
 		proc_exit(0);
