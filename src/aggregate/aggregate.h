@@ -36,6 +36,14 @@ typedef struct FeFinal FeFinal;
  */
 #define FE_ACC_SINGLE	0x08
 
+/* Constant arguments on which the state depends; all zeros where there are none. */
+typedef struct FeAccParams
+{
+	double		lo;				/* histogram: bounds */
+	double		hi;
+	int64		n;				/* histogram: bins; exp_decay_sum: half-life, us */
+} FeAccParams;
+
 /* Everything about one accumulator that does not change. */
 typedef struct FeAccSpec
 {
@@ -46,6 +54,7 @@ typedef struct FeAccSpec
 	bool		argbyval;
 	char		argalign;
 	Oid			collation;		/* input collation */
+	FeAccParams params;
 	FmgrInfo	cmp;			/* btree comparison of argtype, where the kind needs it */
 	Size		size;			/* bytes of the accumulator, multiple of 8 */
 	uint8		order;			/* private to the kinds: how cmp is done, value.h */
@@ -71,6 +80,7 @@ struct FeAccKind
 {
 	const char *name;
 	bool		has_seq;		/* an accumulator begins with an FeSeq */
+	bool		append_only;	/* rows cannot be taken out again */
 	/* Fills spec->size (and cmp); spec's type fields are set.  In the
 	 * current memory context, which lives as long as the spec. */
 	void		(*prepare) (FeAccSpec *spec);
@@ -90,6 +100,8 @@ struct FeAccKind
 	FeAccRead  *(*read_create) (const FeAccSpec *spec, const FeFinal *final);
 	void		(*read_reset) (FeAccRead *r);
 	void		(*read_add) (FeAccRead *r, const void *acc);
+	/* Before read_final, where the result depends on T; else NULL. */
+	void		(*read_at) (FeAccRead *r, int64 T);
 	/* Result in CurrentMemoryContext. */
 	Datum		(*read_final) (FeAccRead *r, bool *isnull);
 
@@ -110,6 +122,9 @@ struct FeFinal
 	const char *name;			/* sum, avg, count_distinct, ... */
 	int			id;				/* private to the kinds */
 	uint32		flags;			/* FE_ACC_... it needs */
+	/* constant arguments on which the result depends, but not the state */
+	double		number;			/* approx_percentile: the fraction */
+	int			limit;			/* first_n and its kin: elements */
 };
 
 /* What fe_aggregate_match found. */
@@ -121,6 +136,9 @@ typedef struct FeAggMatch
 	Oid			argtype;		/* of the first argument (after the parser's casts) */
 	Oid			collation;
 	bool		has_order;		/* second argument is the event time (first/last) */
+	bool		until_now;		/* and only rows up to T count (exp_decay_sum) */
+	FeAccParams params;
+	Oid			transform;		/* function of the argument to an int8 that is kept instead */
 } FeAggMatch;
 
 /* Why an aggregate is refused; strings are translated, may be NULL. */
@@ -130,6 +148,7 @@ typedef struct FeAggRefusal
 	char	   *message;
 	char	   *detail;
 	char	   *hint;
+	int			location;		/* of the argument in question; 0: the call's */
 } FeAggRefusal;
 
 /*

@@ -22,7 +22,17 @@ typedef enum FeFinalId
 	FE_FINAL_MIN,
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
-	FE_FINAL_LAST
+	FE_FINAL_LAST,
+	FE_FINAL_FIRST_N,
+	FE_FINAL_LAST_N,
+	FE_FINAL_LAST_DISTINCT_N,
+	FE_FINAL_TOP_K,
+	FE_FINAL_APPROX_DISTINCT,
+	FE_FINAL_PERCENTILE,
+	FE_FINAL_HISTOGRAM,
+	FE_FINAL_SKEWNESS,
+	FE_FINAL_KURTOSIS,
+	FE_FINAL_DECAY_SUM
 } FeFinalId;
 
 extern const FeAccKind fe_acc_count;	/* count.c */
@@ -31,6 +41,17 @@ extern const FeAccKind fe_acc_moments_numeric;	/* moments_numeric.c */
 extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
+extern const FeAccKind fe_acc_hll;	/* hll_acc.c */
+extern const FeAccKind fe_acc_buckets;	/* buckets_acc.c */
+extern const FeAccKind fe_acc_power_sums;	/* power_sums.c */
+extern const FeAccKind fe_acc_decay;	/* decay_acc.c */
+
+/*
+ * Finds kind and final of an aggregate of this extension; *mine tells whether it
+ * is one.  own_aggregates.c
+ */
+extern bool fe_own_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why,
+								   bool *mine);
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 
@@ -38,6 +59,13 @@ static inline bool
 fe_final_has_squares(int id)
 {
 	return id >= FE_FINAL_VAR_POP && id <= FE_FINAL_STDDEV_SAMP;
+}
+
+/* Is its result an array of values? */
+static inline bool
+fe_final_is_list(int id)
+{
+	return id >= FE_FINAL_FIRST_N && id <= FE_FINAL_TOP_K;
 }
 
 static inline bool
