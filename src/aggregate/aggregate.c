@@ -5,8 +5,11 @@
  *
  * An aggregate of PostgreSQL's own has a fixed OID, so a row of known_aggregates
  * names exactly one function.  min and max exist for some twenty types; they
- * are recognised by being pg_catalog's and by their sort operator, and first
- * and last by being members of this extension.  No name alone decides anything.
+ * are recognised by being pg_catalog's and by their sort operator, and ours by
+ * being members of this extension (own_aggregates.c).  No name alone decides
+ * anything.
+ *
+ * Whatever is not in these tables is left to PostgreSQL itself (generic.c).
  *
  * To add an aggregate over an existing kind, add a row here; for a new kind,
  * write its file and name it in kinds.h.  Runs in whoever compiles a
@@ -15,7 +18,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "aggregate/kinds.h"
+#include "aggregate/sql_call.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
@@ -32,7 +35,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags}
+#define FINAL(name, id, flags) static const FeFinal final_##name = {.name = #name, .id = id, .flags = flags}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
@@ -44,8 +47,6 @@ FINAL(stddev_pop, FE_FINAL_STDDEV_POP, FE_ACC_SQUARES);
 FINAL(stddev_samp, FE_FINAL_STDDEV_SAMP, FE_ACC_SQUARES);
 FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
 FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
-FINAL(first, FE_FINAL_FIRST, 0);
-FINAL(last, FE_FINAL_LAST, 0);
 
 typedef struct KnownAggregate
 {
@@ -115,49 +116,6 @@ refuse(FeAggRefusal *why, int sqlstate, char *message, char *detail, char *hint)
 	return false;
 }
 
-static bool
-refuse_unknown(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *hint = NULL;
-
-	if (agg->aggkind != AGGKIND_NORMAL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("WITHIN GROUP is not supported in a feature view")),
-					  psprintf(_("%s is an ordered-set aggregate."), get_func_name(agg->aggfnoid)),
-					  NULL);
-	if (agg->aggfnoid == F_SUM_FLOAT4)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("aggregate function %s is not supported in a feature view"),
-							   format_procedure(agg->aggfnoid)),
-					  pstrdup(_("Its result depends on the order of the rows, because it is rounded to real at each step.")),
-					  pstrdup(_("Cast the argument: sum(x::float8).")));
-	if (agg->aggfnoid == F_BOOL_AND || agg->aggfnoid == F_BOOL_OR || agg->aggfnoid == F_EVERY)
-		hint = pstrdup(_("Count the rows instead, as in count(*) FILTER (WHERE condition) > 0."));
-	return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-				  psprintf(_("aggregate function %s is not supported in a feature view"),
-						   format_procedure(agg->aggfnoid)),
-				  pstrdup(_("Supported are count, sum, avg, min, max, the stddev and variance families over numbers, and feature_engine.first and last.")),
-				  hint);
-}
-
-/* What the call of an aggregate that we know says beside its arguments. */
-static bool
-check_call_form(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *name = get_func_name(agg->aggfnoid);
-
-	if (agg->aggorder != NIL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("ORDER BY in an aggregate is not supported in a feature view")),
-					  NULL,
-					  pstrdup(_("For the value of the earliest or latest row, use first(value, event_time) or last(value, event_time); elsewhere leave ORDER BY out.")));
-	if (agg->aggdistinct != NIL && agg->aggfnoid != F_COUNT_ANY)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("DISTINCT is not supported in %s in a feature view"), name),
-					  pstrdup(_("Only count takes DISTINCT.")), NULL);
-	return true;
-}
-
 /* ---- recognition ---------------------------------------------------------- */
 
 /* min or max of pg_catalog; NULL if it is neither. */
@@ -178,26 +136,19 @@ match_extreme(Oid fn)
 	return strcmp(name, "min") == 0 ? &final_min : strcmp(name, "max") == 0 ? &final_max : NULL;
 }
 
-/* first or last of this extension; NULL if it is neither. */
-static const FeFinal *
-match_ordered(Oid fn)
-{
-	Oid			extension = get_extension_oid(FE_EXTENSION_NAME, true);
-	char	   *name;
-
-	if (!OidIsValid(extension) || getExtensionOfObject(ProcedureRelationId, fn) != extension)
-		return NULL;
-	name = get_func_name(fn);
-	return strcmp(name, "first") == 0 ? &final_first : strcmp(name, "last") == 0 ? &final_last : NULL;
-}
-
 /* Can values of the matched type be kept sorted? */
 static bool
-check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+has_order(const FeAggMatch *match)
 {
 	TypeCacheEntry *type = lookup_type_cache(match->argtype, TYPECACHE_CMP_PROC);
 
-	if (match->argtype == RECORDOID || type->typlen == -2 || !OidIsValid(type->cmp_proc))
+	return match->argtype != RECORDOID && type->typlen != -2 && OidIsValid(type->cmp_proc);
+}
+
+static bool
+check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+{
+	if (!has_order(match))
 		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
 					  psprintf(_("%s of type %s is not supported in a feature view"),
 							   get_func_name(agg->aggfnoid), format_type_be(match->argtype)),
@@ -212,20 +163,10 @@ check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
-bool
-fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+/* Kind and final of an aggregate that a specialised kind computes; false: it is none. */
+static bool
+match_specialised(const Aggref *agg, FeAggMatch *match)
 {
-	Expr	   *arg;
-
-	memset(match, 0, sizeof(FeAggMatch));
-	if (agg->aggfnoid == F_COUNT_)
-	{
-		match->rows = true;
-		match->kind = &fe_acc_count;
-		match->final = &final_count;
-		return true;
-	}
-
 	for (int i = 0; i < lengthof(known_aggregates) && match->kind == NULL; i++)
 	{
 		if (known_aggregates[i].fn == agg->aggfnoid)
@@ -236,25 +177,55 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 	}
 	if (match->kind == NULL && (match->final = match_extreme(agg->aggfnoid)) != NULL)
 		match->kind = &fe_acc_multiset;
-	if (match->kind == NULL && (match->final = match_ordered(agg->aggfnoid)) != NULL)
-	{
-		match->kind = &fe_acc_ordered;
-		match->has_order = true;
-	}
-	if (match->kind == NULL)
-		return refuse_unknown(agg, why);
-	if (!check_call_form(agg, why))
-		return false;
+	return match->kind != NULL;
+}
 
-	arg = linitial_node(TargetEntry, agg->args)->expr;
-	match->argtype = exprType((Node *) arg);
-	match->collation = agg->inputcollid;
-	if (agg->aggdistinct != NIL)
+/*
+ * Without the duplicates: the same for the least and the greatest; count has a kind for it; of others PostgreSQL takes care.  False:
+ * leave it to that.
+ */
+static bool
+match_distinct(const Aggref *agg, FeAggMatch *match)
+{
+	if (match->kind == &fe_acc_multiset)
+		return true;
+	if (agg->aggfnoid != F_COUNT_ANY)
+		return false;
+	/* as the executor: the argument's own collation tells what is equal */
+	match->collation = exprCollation((Node *) linitial_node(TargetEntry, agg->args)->expr);
+	match->kind = &fe_acc_multiset;
+	match->final = &final_count_distinct;
+	return has_order(match);
+}
+
+/* Where the order of the rows makes no difference (not here), ORDER BY makes none. */
+bool
+fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+{
+	FeOwnMatch	own;
+
+	memset(match, 0, sizeof(FeAggMatch));
+	if (agg->aggfnoid == F_COUNT_)
 	{
-		/* as the executor: the argument's own collation tells what is equal */
-		match->collation = exprCollation((Node *) arg);
-		match->kind = &fe_acc_multiset;
-		match->final = &final_count_distinct;
+		match->rows = true;
+		match->kind = &fe_acc_count;
+		match->final = &final_count;
+		return true;
+	}
+	own = fe_own_aggregate_match(agg, match, why);
+	if (own == FE_OWN_REFUSED)
+		return false;
+	if (own == FE_OWN_NONE)
+	{
+		if (!match_specialised(agg, match))
+			return fe_generic_match(agg, match, why);
+		match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
+		match->collation = agg->inputcollid;
+		if (agg->aggdistinct != NIL && !match_distinct(agg, match))
+		{
+			memset(match, 0, sizeof(FeAggMatch));
+			return fe_generic_match(agg, match, why);
+		}
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -290,6 +261,7 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	spec->flags = flags;
 	spec->argtype = match->argtype;
 	spec->collation = match->collation;
+	spec->params = match->params;
 	if (OidIsValid(spec->argtype))
 		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
 	spec->kind->prepare(spec);
@@ -297,14 +269,38 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	return spec;
 }
 
+/* Bytes of an element of a kind that is a sequence of them; 0: it is none. */
+static int
+element_size(const FeAccKind *kind)
+{
+	if (kind == &fe_acc_multiset)
+		return 16;
+	if (kind == &fe_acc_ordered)
+		return 24;
+	return 0;
+}
+
 const char *
 fe_acc_kind_describe(const FeAccSpec *spec)
 {
-	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
+	int			element = element_size(spec->kind);
 
+	if (spec->kind == &fe_acc_values)
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values"),
+						spec->kind->name, spec->size);
 	/* the number is that of an element; values by reference come on top */
-	return psprintf(grows ?
-					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :
-					_("specialised (%s), rows can be retracted, %zu bytes"),
-					spec->kind->name, spec->size, spec->kind == &fe_acc_ordered ? 24 : 16);
+	if (element > 0)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value"),
+						spec->kind->name, spec->size, element);
+	if (spec->kind == &fe_acc_hll)
+		return psprintf(_("specialised (%s), append-only, %zu bytes and 4 a distinct value, 16.5 kB at most"),
+						spec->kind->name, spec->size);
+	if (spec->kind == &fe_acc_buckets)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and 8 a bucket that is not empty"),
+						spec->kind->name, spec->size);
+	if (spec->kind == &fe_acc_power_sums || spec->kind == &fe_acc_decay)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and sums of some 50 to 300"),
+						spec->kind->name, spec->size);
+	return psprintf(_("specialised (%s), rows can be retracted, %zu bytes"),
+					spec->kind->name, spec->size);
 }

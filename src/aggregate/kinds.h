@@ -23,6 +23,7 @@ typedef enum FeFinalId
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
 	FE_FINAL_LAST,
+	FE_FINAL_CALL,				/* FeFinal.call, by PostgreSQL itself */
 	FE_FINAL_FIRST_N,
 	FE_FINAL_LAST_N,
 	FE_FINAL_LAST_DISTINCT_N,
@@ -41,17 +42,25 @@ extern const FeAccKind fe_acc_moments_numeric;	/* moments_numeric.c */
 extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
+extern const FeAccKind fe_acc_values;	/* values.c */
 extern const FeAccKind fe_acc_hll;	/* hll_acc.c */
 extern const FeAccKind fe_acc_buckets;	/* buckets_acc.c */
 extern const FeAccKind fe_acc_power_sums;	/* power_sums.c */
 extern const FeAccKind fe_acc_decay;	/* decay_acc.c */
 
 /*
- * Finds kind and final of an aggregate of this extension; *mine tells whether it
- * is one.  own_aggregates.c
+ * Kind and final of an aggregate of this extension, and what is kept of a row
+ * (own_aggregates.c).
  */
-extern bool fe_own_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why,
-								   bool *mine);
+typedef enum FeOwnMatch
+{
+	FE_OWN_NONE,				/* it is none, or none that a specialised kind computes */
+	FE_OWN_REFUSED,				/* why says it */
+	FE_OWN_MATCHED
+} FeOwnMatch;
+
+extern FeOwnMatch fe_own_aggregate_match(const Aggref *agg, FeAggMatch *match,
+										 FeAggRefusal *why);
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 

@@ -24,6 +24,13 @@
 
 #define PANE_HEADER_SIZE	16	/* state's header of a pane */
 
+/* Are expressions over a row that the arms have in common? */
+static bool
+has_common_row(const FePlanBuilder *b)
+{
+	return b->flat->row_desc != NULL;
+}
+
 /* ---- row expressions --------------------------------------------------------- */
 
 static int
@@ -237,7 +244,10 @@ analyze_where(FePlanBuilder *b)
 	List	   *conditions;
 
 	fe_split_windows(b->a, b->flat->where, _("the WHERE clause"), &b->where_windows, &conditions);
-	plan->where = add_condition(b, conditions);
+	if (has_common_row(b))
+		b->where_conditions = conditions;
+	else
+		plan->where = add_condition(b, conditions);
 	add_windows(b, b->where_windows, &plan->where_track, &plan->where_windows);
 	add_set(b, plan->where_track, plan->where_windows);
 }
@@ -252,7 +262,45 @@ refuse_aggregate(FePlanBuilder *b, Aggref *agg, const FeAggRefusal *why)
 			 errmsg("%s", why->message),
 			 why->detail ? errdetail("%s", why->detail) : 0,
 			 why->hint ? errhint("%s", why->hint) : 0,
+			 fe_errposition(b->a, why->location > 0 ? why->location : agg->location)));
+}
+
+static Node *
+aggregate_argument(Aggref *agg, int n)
+{
+	return (Node *) ((TargetEntry *) list_nth(agg->args, n))->expr;
+}
+
+/* What forgets its rows cannot take one out again. */
+static void
+check_append_only(FePlanBuilder *b, Aggref *agg, const FeAggMatch *match)
+{
+	if (!match->kind->append_only || !b->a->check || b->a->append_only)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s is not supported in a feature view over rows that change",
+					match->final->name),
+			 errdetail("Its state does not tell which rows it is made of, so that an update or "
+					   "delete could not be taken out of it."),
+			 errhint("Use count(DISTINCT ...), which is exact; or, if rows are only ever inserted, "
+					 "create the feature view with append_only => true."),
 			 fe_errposition(b->a, agg->location)));
+}
+
+/* An aggregate over the rows whose time has come: as a window without a beginning. */
+static List *
+add_until_now(FePlanBuilder *b, Aggref *agg, List *windows)
+{
+	FeWindowTerm *term = palloc0(sizeof(FeWindowTerm));
+
+	term->time = eval_const_expressions(NULL, aggregate_argument(agg, 1));
+	term->type = exprType(term->time);
+	term->location = agg->location;
+	term->window.kind = FE_WINDOW_ROLLING;
+	term->window.width = term->window.hop = FE_WINDOW_ALL_TIME;
+	fe_refuse_mutable(b->a, term->time, _("an event time"), false);
+	return lappend(windows, term);
 }
 
 /* count(*) with a row filter counts a constant. */
@@ -273,12 +321,6 @@ match_count(FeAggMatch *match)
 		elog(ERROR, "count() is not supported");
 }
 
-static Node *
-aggregate_argument(Aggref *agg, int n)
-{
-	return (Node *) ((TargetEntry *) list_nth(agg->args, n))->expr;
-}
-
 static bool
 same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *match)
 {
@@ -287,6 +329,8 @@ same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *ma
 
 	return m->kind == match->kind && m->argtype == match->argtype &&
 		m->collation == match->collation && m->has_order == match->has_order &&
+		m->params.lo == match->params.lo && m->params.hi == match->params.hi &&
+		m->params.n == match->params.n &&
 		other->track == acc->track && other->arg == acc->arg &&
 		other->order == acc->order && other->filter == acc->filter;
 }
@@ -331,7 +375,7 @@ aggregate_accumulator(FePlanBuilder *b, Aggref *agg, int track, List *conditions
 		acc.arg = add_rowexpr(b, makeBoolConst(true, false));
 	}
 	else
-		acc.arg = add_checked_rowexpr(b, aggregate_argument(agg, 0),
+		acc.arg = add_checked_rowexpr(b, match->arg ? match->arg : aggregate_argument(agg, 0),
 									  _("an aggregate's argument"));
 	if (match->has_order)
 	{
@@ -379,8 +423,11 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 			return list_nth_int(b->agg_of, foreach_current_index(lc));
 	if (!fe_aggregate_match(call, &match, &why))
 		refuse_aggregate(b, call, &why);
+	check_append_only(b, call, &match);
 	fe_split_windows(b->a, call->aggfilter ? list_make1(call->aggfilter) : NIL,
 					 _("a FILTER"), &windows, &conditions);
+	if (match.until_now)
+		windows = add_until_now(b, call, windows);
 	add_windows(b, list_concat_copy(b->where_windows, windows), &agg.track, &agg.windows);
 	add_set(b, agg.track, agg.windows);
 	agg.acc = aggregate_accumulator(b, call, agg.track, conditions, &match);
@@ -516,17 +563,96 @@ lay_out(FePlanBuilder *b)
 	}
 }
 
-/* Which columns of the source the row program reads. */
+/* ---- arms ------------------------------------------------------------------------------- */
+
+/* Which columns of its rows the arm's row program reads. */
 static void
-find_source_attrs(FePlan *plan)
+find_source_attrs(FeArm *arm)
 {
 	Bitmapset  *attrs = NULL;
 	int			i = -1;
 
-	pull_varattnos((Node *) plan->rowexprs, 1, &attrs);
+	pull_varattnos((Node *) arm->rowexprs, 1, &attrs);
 	while ((i = bms_next_member(attrs, i)) >= 0)
-		plan->source_attrs = bms_add_member(plan->source_attrs,
-											i + FirstLowInvalidHeapAttributeNumber);
+		arm->source_attrs = bms_add_member(arm->source_attrs,
+										   i + FirstLowInvalidHeapAttributeNumber);
+}
+
+/* An expression of the common row over an arm's: folded and checked like any other. */
+static Node *
+arm_expression(FePlanBuilder *b, FeFlatArm *flat, Node *expr, const char *what)
+{
+	FuncExpr   *call;
+
+	expr = eval_const_expressions(NULL, fe_flat_over_arm(expr, flat));
+	call = fe_find_window_call(b->a, expr);
+	if (call)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a window cannot be used below UNION ALL in a feature view"),
+				 errhint("Select the event time there, and write the window in the WHERE or FILTER "
+						 "of the grouped query."),
+				 fe_errposition(b->a, call->location)));
+	fe_refuse_mutable(b->a, expr, what, false);
+	return expr;
+}
+
+/*
+ * Every arm has the common row's expressions over its own rows, and as the last
+ * one what lets its rows pass: the condition on the common row and its own.
+ */
+static void
+make_arm(FePlanBuilder *b, FeFlatArm *flat, FeArm *arm)
+{
+	FePlan	   *plan = b->plan;
+	List	   *conditions = NIL;
+	Node	   *where;
+	ListCell   *lc;
+
+	for (int i = 0; i < plan->where; i++)
+		arm->rowexprs = lappend(arm->rowexprs,
+								arm_expression(b, flat, list_nth(plan->rowexprs, i),
+											   _("an expression")));
+	foreach(lc, flat->where)
+		conditions = lappend(conditions, lfirst(lc));
+	foreach(lc, b->where_conditions)
+		conditions = lappend(conditions, fe_flat_over_arm(lfirst(lc), flat));
+	where = (Node *) make_ands_explicit(conditions);
+	where = arm_expression(b, &(FeFlatArm) {0}, where, _("the WHERE clause"));
+	arm->where = IsA(where, Const) && !((Const *) where)->constisnull &&
+		DatumGetBool(((Const *) where)->constvalue) ? FE_NO_EXPR : plan->where;
+	arm->rowexprs = lappend(arm->rowexprs, where);
+}
+
+static void
+make_arms(FePlanBuilder *b)
+{
+	FePlan	   *plan = b->plan;
+	ListCell   *lc;
+
+	if (has_common_row(b))
+	{
+		plan->where = list_length(plan->rowexprs);
+		plan->rowexprs = lappend(plan->rowexprs, make_ands_explicit(b->where_conditions));
+	}
+	plan->narms = list_length(b->flat->arms);
+	plan->arms = palloc0(sizeof(FeArm) * plan->narms);
+	foreach(lc, b->flat->arms)
+	{
+		FeFlatArm  *flat = lfirst(lc);
+		FeArm	   *arm = &plan->arms[foreach_current_index(lc)];
+
+		arm->source = flat->source;
+		arm->form = flat->form;
+		if (has_common_row(b))
+			make_arm(b, flat, arm);
+		else
+		{
+			arm->rowexprs = plan->rowexprs;
+			arm->where = plan->where;
+		}
+		find_source_attrs(arm);
+	}
 }
 
 static void
@@ -534,7 +660,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 {
 	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan};
 
-	plan->source = flat->source;
+	plan->row_desc = flat->row_desc;
 	plan->windows = palloc0(sizeof(FeWindow) * FE_MAX_WINDOWS);
 	plan->window_bit = palloc0(sizeof(int) * FE_MAX_WINDOWS);
 	plan->window_track = palloc0(sizeof(int) * FE_MAX_WINDOWS);
@@ -544,7 +670,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	fe_analyze_outputs(&b);
 	share_accumulators(&b);
 	lay_out(&b);
-	find_source_attrs(plan);
+	make_arms(&b);
 }
 
 /*
