@@ -35,7 +35,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {.name = #name, .id = id, .flags = flags}
+#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags, NULL, 0, 0, NULL, false}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);

@@ -128,6 +128,7 @@ struct FeFinal
 	double		number;			/* approx_percentile: the fraction */
 	int			limit;			/* first_n and its kin: elements */
 	const Aggref *source;		/* the call, where it has constant arguments */
+	bool		uses_time;		/* the result depends on T itself */
 };
 
 /*

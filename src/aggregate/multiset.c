@@ -287,9 +287,9 @@ static void
 list_members(FeAccRead *r, const FeSeq *seq)
 {
 	FeSeqIter	it;
-	const Member *m;
+	const FeMember *m;
 
-	fe_seq_iter(&it, seq, sizeof(Member), 0);
+	fe_seq_iter(&it, seq, sizeof(FeMember), 0);
 	while ((m = fe_seq_next(&it)) != NULL)
 		fe_value_list_add(r->list, 0, fe_value_datum(r->spec, &m->value), false, m->count);
 }

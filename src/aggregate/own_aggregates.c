@@ -51,7 +51,7 @@ static const OwnAggregate own_aggregates[] = {
 	{{.name = "histogram", .id = FE_FINAL_HISTOGRAM}, &fe_acc_buckets, false, 3, false},
 	{{.name = "skewness", .id = FE_FINAL_SKEWNESS}, &fe_acc_power_sums, false, 0, false},
 	{{.name = "kurtosis", .id = FE_FINAL_KURTOSIS}, &fe_acc_power_sums, false, 0, false},
-	{{.name = "exp_decay_sum", .id = FE_FINAL_DECAY_SUM}, &fe_acc_decay, true, 1, false}
+	{{.name = "exp_decay_sum", .id = FE_FINAL_DECAY_SUM, .uses_time = true}, &fe_acc_decay, true, 1, false}
 };
 
 static const OwnAggregate *

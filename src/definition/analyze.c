@@ -441,6 +441,21 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	return llast_int(b->agg_of);
 }
 
+bool
+fe_plan_aggs_use_time(const FePlan *plan, const Bitmapset *aggs)
+{
+	int			i = -1;
+
+	while ((i = bms_next_member(aggs, i)) >= 0)
+	{
+		const FeAgg *agg = &plan->aggs[i];
+
+		if (agg->acc != FE_ROWS && agg->final->uses_time)
+			return true;
+	}
+	return false;
+}
+
 /* ---- sharing of accumulators ------------------------------------------------------------- */
 
 /* An accumulator that holds all that i is there for; i where there is none. */

@@ -93,7 +93,7 @@ make_output(FePlanBuilder *b, Node *expr, const char *what, Bitmapset **aggs, bo
 	fe_refuse_mutable(b->a, expr, what, true);
 	*aggs = cxt.aggs;
 	if (uses_time)
-		*uses_time = fe_contains_now(b->a, expr, NULL);
+		*uses_time = fe_contains_now(b->a, expr, NULL) || fe_plan_aggs_use_time(b->plan, cxt.aggs);
 	return (Expr *) expr;
 }
 
