@@ -200,21 +200,17 @@ fe_own_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 	match->has_order = own->has_order;
 	match->argtype = exprType(argument(agg, 0));
 	match->collation = agg->inputcollid;
-	if (own->constants == 0)
-		match->final = &own->final;
-	else
-	{
-		final = palloc(sizeof(FeFinal));
-		*final = own->final;
-		problem = use_constants(own, values, match, final);
-		if (problem != NULL)
-			return refuse(why, ERRCODE_INVALID_PARAMETER_VALUE, problem, NULL, NULL);
-		source = copyObject((Aggref *) agg);
-		source->aggfilter = NULL;
-		final->source = source;
-		match->final = final;
-	}
+	final = palloc(sizeof(FeFinal));
+	*final = own->final;
+	problem = use_constants(own, values, match, final);
+	if (problem != NULL)
+		return refuse(why, ERRCODE_INVALID_PARAMETER_VALUE, problem, NULL, NULL);
 	why->location = 0;
+	source = copyObject((Aggref *) agg);
+	source->aggfilter = NULL;
+	final->source = source;
+	/* two calls with the same constants, or none, are one aggregate */
+	match->final = own->constants == 0 && own->kind != &fe_acc_hll ? &own->final : final;
 	if (own->kind == &fe_acc_hll && !match_hash(agg, match, why))
 		return FE_OWN_REFUSED;
 	return FE_OWN_MATCHED;

@@ -133,6 +133,8 @@ explain_windows(ExplainContext *cxt)
 		FeWindow   *w = &plan->windows[i];
 		char	   *note;
 
+		if (w->width == FE_WINDOW_ALL_TIME)
+			continue;			/* of an aggregate that takes in all until now */
 		if (w->kind == FE_WINDOW_TUMBLING)
 			note = "starts anew when the next window begins";
 		else if (w->hop == 0)
@@ -180,7 +182,7 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		}
 	}
 	for (int i = 0; i < plan->nwindows; i++)
-		if ((agg->windows >> i) & 1)
+		if (((agg->windows >> i) & 1) && plan->windows[i].width != FE_WINDOW_ALL_TIME)
 		{
 			appendStringInfo(&buf, "%s%s", sep, window_text(cxt, i));
 			sep = " AND ";
