@@ -18,17 +18,16 @@ FROM   unnest(ARRAY[100, 1000, 2000, 3000, 10000, 100000, 1000000]) n,
                        approx_count_distinct(timestamptz '2026-01-01Z' + i * interval '37 ms') AS tss
                 FROM generate_series(1, n) i) e
 ORDER  BY n;
--- the standard error over 200 sets of 5000 values each: 0.81 %
-SELECT round(100 * sqrt(avg((a / 5000.0 - 1) ^ 2))::numeric, 1) AS standard_error_pct,
-       abs(avg(a / 5000.0 - 1)) < 0.002 AS unbiased
-FROM   (SELECT approx_count_distinct(i) AS a FROM generate_series(1, 1000000) i GROUP BY i / 5000) e
-WHERE  a > 1000;
+-- the standard error over sets of 40000 values each: 0.81 % by theory
+SELECT count(*) AS sets, round(100 * sqrt(avg((a / 40000.0 - 1) ^ 2)), 2) AS standard_error_pct,
+       round(100 * avg(a / 40000.0 - 1), 2) AS bias_pct
+FROM   (SELECT approx_count_distinct(i) AS a FROM generate_series(0, 2399999) i GROUP BY i / 40000) e;
 -- equal values count once, however they look; NULL does not count
 SELECT approx_count_distinct(x) FROM (VALUES (1.0), (1.00), (1), (NULL), (2)) v(x);
 SELECT approx_count_distinct(x) FROM (VALUES (0::float8), ('-0'), ('NaN'), ('NaN'), (NULL)) v(x);
 CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 SELECT approx_count_distinct(x COLLATE ci), approx_count_distinct(x COLLATE "C") FROM (VALUES ('a'), ('A'), ('b')) v(x);
-SELECT approx_count_distinct(x), approx_count_distinct(ARRAY[x]), approx_count_distinct(ROW(x, 1))
+SELECT approx_count_distinct(x), approx_count_distinct(ARRAY[x]), approx_count_distinct(x::numeric), approx_count_distinct(x::text)
 FROM (VALUES (1), (2), (2)) v(x);
 SELECT approx_count_distinct(x) AS none, approx_count_distinct(x) FILTER (WHERE x > 0) AS filtered
 FROM (VALUES (NULL::int)) v(x);
@@ -53,7 +52,7 @@ GROUP  BY p ORDER BY p;
 SELECT round(max(abs(a / x - 1)::numeric), 4) AS greatest_error
 FROM   (SELECT x, approx_percentile(x, 0.5) AS a FROM
             (SELECT 1 + i / 40000.0::float8 AS x FROM generate_series(0, 39999) i
-             UNION ALL SELECT 10.0 ^ i FROM generate_series(-307, 308) i) v GROUP BY x) e;
+             UNION ALL SELECT 10::float8 ^ i FROM generate_series(-307, 308) i) v GROUP BY x) e;
 SELECT approx_percentile(x, 0) AS p0, approx_percentile(x, 0.2) AS p20, approx_percentile(x, 0.4) AS p40,
        approx_percentile(x, 0.8) AS p80, approx_percentile(x, 1) AS p100
 FROM   (VALUES ('-Infinity'::float8), (0), ('-0'), ('Infinity'), ('NaN')) v(x);
@@ -92,9 +91,9 @@ CREATE FUNCTION by_definition(xs numeric[], OUT g1 numeric, OUT g2 numeric) LANG
     WITH m AS (SELECT avg(x) AS mean FROM unnest(xs) x),
          c AS (SELECT avg((x - mean) ^ 2) AS m2, avg((x - mean) ^ 3) AS m3, avg((x - mean) ^ 4) AS m4 FROM unnest(xs) x, m)
     SELECT m3 / (m2 * sqrt(m2)), m4 / (m2 * m2) - 3 FROM c $$;
-SELECT abs(skewness(x) - (d).g1) < 1e-12 AS g1, abs(kurtosis(x) - (d).g2) < 1e-12 AS g2
-FROM  (SELECT array_agg(round((sin(i) * 1000 + i)::numeric, 3)) AS xs FROM generate_series(1, 500) i) a,
-      LATERAL by_definition(xs) d, LATERAL unnest(xs) x GROUP BY d;
+SELECT abs(s - g1) < 1e-12 AS g1, abs(k - g2) < 1e-12 AS g2
+FROM  (SELECT array_agg(x) AS xs, skewness(x) AS s, kurtosis(x) AS k
+       FROM (SELECT round((sin(i) * 1000 + i)::numeric, 3) AS x FROM generate_series(1, 500) i) r) a, LATERAL by_definition(xs);
 -- a mean that is large against the spread, and a spread over all of float8, lose nothing
 SELECT skewness(1e15 + x) = skewness(x) AS shifted, kurtosis(1e15 + x) = kurtosis(x) AS too FROM unnest(ARRAY[1, 2, 4, 8]) x;
 SELECT skewness(x), kurtosis(x) FROM unnest(ARRAY[1.7e308, -1.7e308, 1.7e308, 5e-324, 0]) x;
@@ -112,14 +111,14 @@ SELECT exp_decay_sum(x, t, '1 day') FROM (VALUES (1, timestamptz '2026-03-01Z'),
 SELECT exp_decay_sum(x, t, '1 day'), exp_decay_sum(x, t::timestamp, '1 day') AS ts, exp_decay_sum(x, t::date, '1 day') AS date
 FROM   (VALUES (4, timestamptz '2026-02-27Z'), (100, '2026-03-02Z'), (7, 'infinity'), (7, '-infinity'), (NULL, '2026-02-01Z'), (7, NULL)) v(x, t);
 -- by its formula
-SELECT abs(exp_decay_sum(x, t, '5 hours') / sum(x * 2 ^ (-extract(epoch FROM (now() - t)) / 18000)) - 1) < 1e-14 AS same
+SELECT abs(exp_decay_sum(x, t, '5 hours') / sum(x * 2 ^ (-extract(epoch FROM (feature_engine.now() - t))::float8 / 18000)) - 1) < 1e-13 AS same
 FROM   (SELECT 100 + sin(i)::float8 AS x, timestamptz '2026-03-01Z' - i * interval '7 minutes' AS t FROM generate_series(0, 5000) i) v;
 -- what is very old is worth nothing, and overflows nothing; what came long before the epoch likewise
 SELECT exp_decay_sum(x, t, '1 us') AS old, exp_decay_sum(x, t, '1 us') FILTER (WHERE t > '2026-01-01') AS recent
 FROM   (VALUES (1e308::float8, timestamptz '4713-01-01Z BC'), (1e308, '1999-12-31Z'), (3, '2026-03-01Z')) v(x, t);
 SELECT exp_decay_sum(1e308, timestamptz '2026-03-01Z', '1000000 days') = 1e308 AS one;
-SELECT exp_decay_sum(x, t, '1 day') - exp_decay_sum(x, t, '1 day') FILTER (WHERE x < 1e9)
-FROM   (VALUES (1e300::float8, timestamptz '2026-03-01Z'), (-1e300, '2026-03-01Z'), (1, '2026-03-01Z')) v(x, t);
+SELECT exp_decay_sum(x, t, '1 day') AS exact
+FROM   (VALUES (1e300::float8, timestamptz '2026-03-01Z'), (-2e300, '2026-02-28Z'), (1, '2026-03-01Z')) v(x, t);
 SELECT exp_decay_sum(x, timestamptz '2026-02-01Z', '1 s') FROM unnest(ARRAY[1, 'Infinity'::float8]) x;
 SELECT exp_decay_sum(x, timestamptz '2026-02-01Z', '1 s') FROM unnest(ARRAY['-Infinity', 'Infinity'::float8]) x;
 SELECT exp_decay_sum(x, timestamptz '2026-03-01Z', '1 s') FROM unnest(ARRAY[1.7e308, 1.7e308]) x;
@@ -182,7 +181,7 @@ RESET parallel_tuple_cost;
 RESET min_parallel_table_scan_size;
 
 -- In feature views. Further arguments must be constants.
-CREATE TABLE events (id int PRIMARY KEY, g int, n int, x float8, s text, at timestamptz);
+CREATE TABLE events (id int PRIMARY KEY, g int, n int, x float8, s text, at timestamptz, day date);
 SELECT create_feature_view('v', 'SELECT g, last_n(s, at, n) AS l FROM events GROUP BY g', append_only => true);
 SELECT create_feature_view('v', 'SELECT g, top_k(s, NULL) AS l FROM events GROUP BY g', append_only => true);
 SELECT create_feature_view('v', 'SELECT g, top_k(s, 0) AS l FROM events GROUP BY g', append_only => true);
@@ -190,7 +189,8 @@ SELECT create_feature_view('v', 'SELECT g, approx_percentile(x, 50) AS l FROM ev
 SELECT create_feature_view('v', 'SELECT g, histogram(x, 5, 5, 3) AS l FROM events GROUP BY g', append_only => true);
 SELECT create_feature_view('v', $$SELECT g, exp_decay_sum(x, at, '1 year') AS l FROM events GROUP BY g$$, append_only => true);
 SELECT create_feature_view('v', $$SELECT g, exp_decay_sum(x, at, now() - now()) AS l FROM events GROUP BY g$$, append_only => true);
-SELECT create_feature_view('v', $$SELECT g, exp_decay_sum(x, at, '1 day') AS l FROM events WHERE rolling(now(), '7 days') GROUP BY g$$, append_only => true);
+-- the event time is that of the rows' windows, if they have any
+SELECT create_feature_view('v', $$SELECT g, exp_decay_sum(x, at, '1 day') AS l FROM events WHERE rolling(day, '7 days') GROUP BY g$$, append_only => true);
 -- a sketch that forgets its rows needs rows that stay
 ALTER TABLE events REPLICA IDENTITY FULL;
 SELECT create_feature_view('v', 'SELECT g, approx_count_distinct(s) AS l FROM events GROUP BY g');
@@ -199,7 +199,7 @@ SELECT create_feature_view('v', 'SELECT g, approx_count_distinct(point(x, x)) AS
 SELECT set_clock('2026-03-01 12:00Z');
 INSERT INTO events
 SELECT i, i % 5, i % 7, CASE WHEN i % 50 = 0 THEN 'NaN' WHEN i % 11 = 0 THEN NULL ELSE sin(i) * exp(i % 20) END,
-       CASE WHEN i % 13 > 0 THEN 's' || i % 17 END, CASE WHEN i % 29 > 0 THEN now() - (i * 37 % 1009) * interval '1 hour' END
+       CASE WHEN i % 13 > 0 THEN 's' || i % 17 END, CASE WHEN i % 29 > 0 THEN feature_engine.now() - (i * 37 % 1009) * interval '1 hour' END
 FROM   generate_series(1, 2000) i;
 SELECT create_feature_view('v', $$
     SELECT g, skewness(x) FILTER (WHERE x < 1e9) AS g1, kurtosis(x) FILTER (WHERE x < 1e9) AS g2, skewness(n) AS ns, approx_percentile(x, 0.3) AS p30,
@@ -217,7 +217,7 @@ SELECT * FROM check_feature_view('h');
 SELECT g, h, f2, l3, ld3, t3, t7 FROM v WHERE g < 2 ORDER BY g;
 SELECT * FROM h WHERE g < 2 ORDER BY g;
 -- more rows, some of the future, enough for a dense sketch
-INSERT INTO events SELECT i, i % 5, i % 7, i, 's' || i, now() + (i % 100) * interval '1 minute' FROM generate_series(2001, 20000) i;
+INSERT INTO events SELECT i, i % 5, i % 7, i, 's' || i, feature_engine.now() + (i % 100) * interval '1 minute' FROM generate_series(2001, 20000) i;
 SELECT sync() > '0/0' AS synced;
 SELECT * FROM check_feature_view('v');
 SELECT * FROM check_feature_view('h');

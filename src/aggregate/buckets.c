@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "aggregate/buckets.h"
+#include "catalog/pg_type.h"
 #include "port/pg_bitutils.h"
 #include "utils/array.h"
 #include "utils/float.h"

@@ -19,6 +19,7 @@
 
 #include "aggregate/kinds.h"
 #include "aggregate/wide.h"
+#include "datatype/timestamp.h"
 
 /* The half-life that ts belongs to; *part: how much of it has passed, [0, 1). */
 extern int64 fe_decay_period(int64 ts, int64 half_life, double *part);
