@@ -35,7 +35,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags, NULL, 0, 0, NULL, false}
+#define FINAL(name, id, flags) \
+	static const FeFinal final_##name = {#name, id, flags, NULL, 0, 0, NULL, false}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
@@ -181,8 +182,8 @@ match_specialised(const Aggref *agg, FeAggMatch *match)
 }
 
 /*
- * Without the duplicates: the same for the least and the greatest; count has a kind for it; of others PostgreSQL takes care.  False:
- * leave it to that.
+ * Without the duplicates: the same for the least and the greatest; count has a
+ * kind for it; of others PostgreSQL takes care.  False: leave it to that.
  */
 static bool
 match_distinct(const Aggref *agg, FeAggMatch *match)

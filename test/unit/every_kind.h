@@ -110,9 +110,10 @@ NOT_CALLED(Datum fe_sql_run(FeSqlRun *run, FeSqlSource source, void *arg, bool *
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void *MemoryContextAllocZero(MemoryContext cxt, Size size))
 NOT_CALLED(void *MemoryContextAllocHuge(MemoryContext cxt, Size size))
-NOT_CALLED(ArrayType *construct_array(Datum *elements, int n, Oid type, int len, bool byval, char align))
-NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims, int *lbs,
-										 Oid type, int len, bool byval, char align))
+NOT_CALLED(ArrayType *construct_array(Datum *elements, int n, Oid type, int len, bool byval,
+									  char align))
+NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims,
+										 int *lbs, Oid type, int len, bool byval, char align))
 NOT_CALLED(void fmgr_info_cxt(Oid fn, FmgrInfo *info, MemoryContext cxt))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))

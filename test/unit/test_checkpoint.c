@@ -114,8 +114,8 @@ NOT_CALLED(int s_lock(volatile slock_t *l, const char *file, int line, const cha
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void *MemoryContextAllocZero(MemoryContext cxt, Size size))
 NOT_CALLED(void *MemoryContextAllocHuge(MemoryContext cxt, Size size))
-NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims, int *lbs,
-										 Oid type, int len, bool byval, char align))
+NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims,
+										 int *lbs, Oid type, int len, bool byval, char align))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
 NOT_CALLED(Datum datumCopy(Datum value, bool byval, int len))
