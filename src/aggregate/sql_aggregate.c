@@ -9,6 +9,7 @@
 #include "aggregate/sql_aggregate.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "runtime/compat.h"
 #include "utils/date.h"
 #include "utils/timestamp.h"
 

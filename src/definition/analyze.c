@@ -271,11 +271,11 @@ aggregate_argument(Aggref *agg, int n)
 	return (Node *) ((TargetEntry *) list_nth(agg->args, n))->expr;
 }
 
-/* What forgets its rows cannot take one out again. */
+/* What forgets its rows cannot take one out again.  What is stored has been checked. */
 static void
 check_append_only(FePlanBuilder *b, Aggref *agg, const FeAggMatch *match)
 {
-	if (!match->kind->append_only || !b->a->check || b->a->append_only)
+	if (match->rows || !match->kind->append_only || !b->a->check || b->a->append_only)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
