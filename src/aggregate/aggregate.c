@@ -294,7 +294,7 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value"),
 						spec->kind->name, spec->size, element);
 	if (spec->kind == &fe_acc_hll)
-		return psprintf(_("specialised (%s), append-only, %zu bytes and 4 a distinct value, 16.5 kB at most"),
+		return psprintf(_("specialised (%s), append-only, %zu bytes and some 6 a distinct value, 16.5 kB from 4096 of them on"),
 						spec->kind->name, spec->size);
 	if (spec->kind == &fe_acc_buckets)
 		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and 8 a bucket that is not empty"),

@@ -5,8 +5,11 @@
  * A sketch forgets which values it has seen, so that none can leave: definitions
  * over rows that change are refused (analyze.c), and a retraction, which then
  * cannot come, is left out.  Sparse: a sequence of entries, 4 bytes each, in
- * order; past FE_HLL_SPARSE of them dense: 2^14 registers of a byte in 32 pieces,
- * 16.5 kB, of the size of the sequence's chunks, so that these are used again.
+ * order; past STORED_SPARSE of them dense: 2^14 registers of a byte in 32 pieces,
+ * 16.5 kB.  The pieces have the size of the sequence's chunks, of which there are
+ * as many by then: they are used again, and no memory is needed that many entities
+ * might want at the same moment.  That is later than the sketch itself becomes
+ * dense, at FE_HLL_SPARSE: readers see to that.
  *
  * The hash is computed where rows are merged, under the entity's lock: it comes
  * with the row as an int8 (the row expression is feature_engine.hll_hash(x)),
@@ -20,6 +23,7 @@
 #include "aggregate/hll.h"
 #include "aggregate/image.h"
 
+#define STORED_SPARSE	4096	/* entries: 32 chunks at least */
 #define PIECE		512			/* registers */
 #define PIECES		(FE_HLL_REGISTERS / PIECE)
 
@@ -112,7 +116,7 @@ add_entry(FeHeap *heap, HllAcc *acc, uint32 entry)
 									  NULL, NULL);
 
 		*e = Max(*e, entry);
-		if (acc->seq.count > FE_HLL_SPARSE)
+		if (acc->seq.count > STORED_SPARSE)
 			make_dense(heap, acc);
 	}
 }
@@ -171,7 +175,6 @@ hll_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 static Size
 hll_room(const FeAccSpec *spec, const FeAccInput *in)
 {
-	/* an entry, and its part of the registers that take the place of 2048 */
 	return in->isnull ? 0 : FE_HEAP_GRANULE;
 }
 
@@ -294,7 +297,7 @@ hll_image_read(FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in)
 {
 	uint64		n = fe_image_get(in);
 
-	if (n > 1 + FE_HLL_SPARSE)
+	if (n > 1 + STORED_SPARSE)
 		fe_image_fail(in, "a count is too large");
 	else if (n == 0 && in->error == NULL)
 		read_registers(heap, acc, in);
