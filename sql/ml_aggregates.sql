@@ -239,6 +239,34 @@ SELECT sync() > '0/0' AS synced;
 SELECT * FROM check_feature_view('v');
 SELECT g, g1, g2, h, f2, l3, ld3, t3 FROM v;
 
+-- values of all sorts: domains, enums, composites, collations, equal ones that look different
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE DOMAIN amount AS numeric CHECK (value >= 0);
+CREATE TYPE pair AS (a int, b text);
+CREATE TABLE sorts (id int PRIMARY KEY, g int, at date, m mood, d amount, p pair, c text COLLATE ci, b bytea, j jsonb, i interval, f float8);
+ALTER TABLE sorts REPLICA IDENTITY FULL;
+SELECT create_feature_view('sorted', $$
+    SELECT g, first_n(m, at, 3) AS m1, top_k(m, 2) AS m2, last_n(d, at, 3) AS d1, last_distinct_n(d, at, 3) AS d2, top_k(d, 2) AS d3,
+           last_n(p, at, 2) AS p1, last_distinct_n(p, at, 2) AS p2, top_k(p, 2) AS p3, last_n(c, at, 3) AS c1, last_distinct_n(c, at, 2) AS c2,
+           top_k(c, 2) AS c3, last_distinct_n(b, at, 2) AS b2, top_k(j, 2) AS j3, last_distinct_n(i, at, 2) AS i2, top_k(i, 1) AS i3,
+           last_distinct_n(f, at, 3) AS f2, top_k(f, 3) AS f3, (last_n(m, at, 2))[2] AS before, cardinality(last_distinct_n(p, at, 9)) AS pairs
+    FROM sorts GROUP BY g $$);
+CREATE FUNCTION fill(a int, z int) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO sorts SELECT i, i % 3, date '2026-01-01' + i * i % 41, (ARRAY['sad', 'ok', 'happy'])[1 + i % 3]::mood, round((i % 7)::numeric, i % 3),
+        ROW(i % 5, 'x' || i % 3)::pair, (ARRAY['Aa', 'aA', 'b', 'B'])[1 + i % 4], decode(md5((i % 9)::text), 'hex'), to_jsonb(i % 4),
+        i % 5 * interval '1 day' + i % 2 * interval '24 hours', CASE i % 5 WHEN 0 THEN '-0'::float8 WHEN 1 THEN 0 WHEN 2 THEN 'NaN' ELSE i % 7 END
+    FROM generate_series(a, z) i $$;
+SELECT fill(1, 400);
+SELECT sync() > '0/0' AS synced;
+SELECT * FROM check_feature_view('sorted');
+DELETE FROM sorts WHERE id % 3 = 1;
+UPDATE sorts SET m = 'sad', d = d + 0.50, c = upper(c), f = -f WHERE id % 5 = 0;
+SELECT sync() > '0/0' AS synced;
+SELECT * FROM check_feature_view('sorted');
+SELECT s IS NOT DISTINCT FROM b AS same_text FROM
+    (SELECT string_agg(s::text, '|' ORDER BY g) AS s FROM sorted s) s, (SELECT string_agg(b::text, '|' ORDER BY g) AS b FROM feature_engine_def.sorted b) b;
+SELECT get_features('sorted', 2);
+
 SELECT item, value, note FROM explain_feature_view($$
     SELECT g, skewness(x) AS sk, approx_percentile(x, 0.5) AS p, approx_percentile(x, 0.9) AS q, histogram(x, 0, 10, 5) AS h,
            exp_decay_sum(x, at, '1 day') AS d, last_n(s, at, 2) AS l, top_k(s, 3) AS t, approx_count_distinct(s) AS a
