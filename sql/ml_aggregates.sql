@@ -267,6 +267,20 @@ SELECT s IS NOT DISTINCT FROM b AS same_text FROM
     (SELECT string_agg(s::text, '|' ORDER BY g) AS s FROM sorted s) s, (SELECT string_agg(b::text, '|' ORDER BY g) AS b FROM feature_engine_def.sorted b) b;
 SELECT get_features('sorted', 2);
 
+-- over several tables
+CREATE TABLE shop (id int PRIMARY KEY, who int, amount numeric, at timestamptz);
+CREATE TABLE web (id int PRIMARY KEY, visitor int, total float8, time timestamptz);
+SELECT create_feature_view('both_sorts', $$
+    SELECT who, approx_count_distinct(amount) AS amounts, exp_decay_sum(amount, at, '1 day') AS recent, skewness(amount) AS g1,
+           last_n(amount, at, 3) AS l3, top_k(kind, 2) AS kinds, approx_percentile(amount, 0.5) AS p50
+    FROM (SELECT who, amount::float8, at, 'shop' AS kind FROM shop UNION ALL SELECT visitor, total, time, 'web' FROM web) b
+    GROUP BY who $$, append_only => true);
+INSERT INTO shop SELECT i, i % 3, i % 50, feature_engine.now() - i * interval '1 hour' FROM generate_series(1, 300) i;
+INSERT INTO web SELECT i, i % 4, i % 70, feature_engine.now() - i * interval '50 minutes' FROM generate_series(1, 300) i;
+SELECT sync() > '0/0' AS synced;
+SELECT * FROM check_feature_view('both_sorts');
+SELECT who, amounts, kinds FROM both_sorts ORDER BY who;
+
 SELECT item, value, note FROM explain_feature_view($$
     SELECT g, skewness(x) AS sk, approx_percentile(x, 0.5) AS p, approx_percentile(x, 0.9) AS q, histogram(x, 0, 10, 5) AS h,
            exp_decay_sum(x, at, '1 day') AS d, last_n(s, at, 2) AS l, top_k(s, 3) AS t, approx_count_distinct(s) AS a
