@@ -188,6 +188,425 @@ AS 'MODULE_PATHNAME', 'fe_pack_arguments';
 COMMENT ON FUNCTION pack_arguments(integer, VARIADIC "any") IS
 'what a feature view keeps of a row for an aggregate that PostgreSQL itself computes: the arguments as bytes; NULL if an argument whose bit is set in required is NULL. For the engine''s own use; the form may change';
 
+-- aggregates that features need and SQL lacks; docs/aggregates.md
+
+CREATE FUNCTION hll_hash(anyelement) RETURNS int8
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_hll_hash_value';
+COMMENT ON FUNCTION hll_hash(anyelement) IS 'the 64-bit hash by which approx_count_distinct tells values apart: of the bits where these say what is equal, else of the type''s extended hash function. Error: the type has none';
+
+CREATE FUNCTION approx_count_distinct_transfn(internal, anyelement) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_count_distinct_transfn';
+COMMENT ON FUNCTION approx_count_distinct_transfn(internal, anyelement) IS 'transition function of approx_count_distinct';
+
+CREATE FUNCTION approx_count_distinct_finalfn(internal) RETURNS int8
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_count_distinct_finalfn';
+COMMENT ON FUNCTION approx_count_distinct_finalfn(internal) IS 'final function of approx_count_distinct';
+
+CREATE FUNCTION approx_count_distinct_combinefn(internal, internal) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_count_distinct_combinefn';
+COMMENT ON FUNCTION approx_count_distinct_combinefn(internal, internal) IS 'combine function of approx_count_distinct';
+
+CREATE FUNCTION approx_count_distinct_serialfn(internal) RETURNS bytea
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_count_distinct_serialfn';
+COMMENT ON FUNCTION approx_count_distinct_serialfn(internal) IS 'serialisation function of approx_count_distinct';
+
+CREATE FUNCTION approx_count_distinct_deserialfn(bytea, internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_count_distinct_deserialfn';
+COMMENT ON FUNCTION approx_count_distinct_deserialfn(bytea, internal) IS 'deserialisation function of approx_count_distinct';
+
+CREATE AGGREGATE approx_count_distinct(value anyelement) (
+	STYPE = internal,
+	SFUNC = approx_count_distinct_transfn,
+	FINALFUNC = approx_count_distinct_finalfn,
+	COMBINEFUNC = approx_count_distinct_combinefn,
+	SERIALFUNC = approx_count_distinct_serialfn,
+	DESERIALFUNC = approx_count_distinct_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE approx_count_distinct(anyelement) IS
+'number of different values that are not null, about: HyperLogLog with 2^14 registers (Flajolet et al. 2007; estimator of Ertl 2017), standard error 0.81 %, all but exact up to some 2000. 0 where there is none. In a feature view over rows that change it is refused: use count(DISTINCT value), or append_only';
+
+CREATE FUNCTION buckets_combinefn(internal, internal) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_buckets_combinefn';
+COMMENT ON FUNCTION buckets_combinefn(internal, internal) IS 'combine function of approx_percentile and histogram';
+
+CREATE FUNCTION buckets_serialfn(internal) RETURNS bytea
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_buckets_serialfn';
+COMMENT ON FUNCTION buckets_serialfn(internal) IS 'serialisation function of approx_percentile and histogram';
+
+CREATE FUNCTION buckets_deserialfn(bytea, internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_buckets_deserialfn';
+COMMENT ON FUNCTION buckets_deserialfn(bytea, internal) IS 'deserialisation function of approx_percentile and histogram';
+
+CREATE FUNCTION approx_percentile_transfn(internal, float8, float8) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_percentile_transfn';
+COMMENT ON FUNCTION approx_percentile_transfn(internal, float8, float8) IS 'transition function of approx_percentile';
+
+CREATE FUNCTION approx_percentile_finalfn(internal) RETURNS float8
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_approx_percentile_finalfn';
+COMMENT ON FUNCTION approx_percentile_finalfn(internal) IS 'final function of approx_percentile';
+
+CREATE AGGREGATE approx_percentile(value float8, fraction float8) (
+	STYPE = internal,
+	SFUNC = approx_percentile_transfn,
+	FINALFUNC = approx_percentile_finalfn,
+	COMBINEFUNC = buckets_combinefn,
+	SERIALFUNC = buckets_serialfn,
+	DESERIALFUNC = buckets_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE approx_percentile(float8, float8) IS
+'a value within 1 % of percentile_disc(fraction), whatever the distribution: DDSketch (Masson, Rim, Lee 2019). NaN is above all; NULL where there is no value. Errors: a fraction that is not between 0 and 1, is null, or differs between rows of a group';
+
+CREATE FUNCTION histogram_transfn(internal, float8, float8, float8, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_histogram_transfn';
+COMMENT ON FUNCTION histogram_transfn(internal, float8, float8, float8, int4) IS 'transition function of histogram';
+
+CREATE FUNCTION histogram_finalfn(internal) RETURNS int8[]
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_histogram_finalfn';
+COMMENT ON FUNCTION histogram_finalfn(internal) IS 'final function of histogram';
+
+CREATE AGGREGATE histogram(value float8, lo float8, hi float8, bins int4) (
+	STYPE = internal,
+	SFUNC = histogram_transfn,
+	FINALFUNC = histogram_finalfn,
+	COMBINEFUNC = buckets_combinefn,
+	SERIALFUNC = buckets_serialfn,
+	DESERIALFUNC = buckets_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE histogram(float8, float8, float8, int4) IS
+'how many values are in each of so many bins of equal width, as bins + 2 counts: element 1 is below lo, element width_bucket(value, lo, hi, bins) + 1 a bin [lower, upper), the last one at or above hi, where NaN is counted; with lo > hi the bins descend. NULL where there is no value. Errors: bounds that are equal or not finite, bins not between 1 and 10000, arguments that are null or differ between rows of a group';
+
+CREATE FUNCTION power_sums_transfn(internal, float8) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_power_sums_transfn';
+COMMENT ON FUNCTION power_sums_transfn(internal, float8) IS 'transition function of skewness and kurtosis';
+
+CREATE FUNCTION skewness_finalfn(internal) RETURNS float8
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_skewness_finalfn';
+COMMENT ON FUNCTION skewness_finalfn(internal) IS 'final function of skewness';
+
+CREATE FUNCTION kurtosis_finalfn(internal) RETURNS float8
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_kurtosis_finalfn';
+COMMENT ON FUNCTION kurtosis_finalfn(internal) IS 'final function of kurtosis';
+
+CREATE FUNCTION power_sums_combinefn(internal, internal) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_power_sums_combinefn';
+COMMENT ON FUNCTION power_sums_combinefn(internal, internal) IS 'combine function of skewness and kurtosis';
+
+CREATE FUNCTION power_sums_serialfn(internal) RETURNS bytea
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_power_sums_serialfn';
+COMMENT ON FUNCTION power_sums_serialfn(internal) IS 'serialisation function of skewness and kurtosis';
+
+CREATE FUNCTION power_sums_deserialfn(bytea, internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_power_sums_deserialfn';
+COMMENT ON FUNCTION power_sums_deserialfn(bytea, internal) IS 'deserialisation function of skewness and kurtosis';
+
+CREATE AGGREGATE skewness(value float8) (
+	STYPE = internal,
+	SFUNC = power_sums_transfn,
+	FINALFUNC = skewness_finalfn,
+	COMBINEFUNC = power_sums_combinefn,
+	SERIALFUNC = power_sums_serialfn,
+	DESERIALFUNC = power_sums_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE skewness(float8) IS
+'skewness of the population, g1 = m3 / m2^(3/2), m_k being the mean k-th power of the distance from the mean (Joanes and Gill 1998; scipy.stats.skew with its default bias=True). From exact sums, rounded at the end. NULL where all values are equal or there is none; NaN where one is NaN or infinite';
+
+CREATE AGGREGATE kurtosis(value float8) (
+	STYPE = internal,
+	SFUNC = power_sums_transfn,
+	FINALFUNC = kurtosis_finalfn,
+	COMBINEFUNC = power_sums_combinefn,
+	SERIALFUNC = power_sums_serialfn,
+	DESERIALFUNC = power_sums_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE kurtosis(float8) IS
+'excess kurtosis of the population, g2 = m4 / m2^2 - 3, m_k being the mean k-th power of the distance from the mean (Joanes and Gill 1998; scipy.stats.kurtosis with its defaults fisher=True, bias=True). From exact sums, rounded at the end. NULL where all values are equal or there is none; NaN where one is NaN or infinite';
+
+CREATE FUNCTION exp_decay_sum_finalfn(internal) RETURNS float8
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_exp_decay_sum_finalfn';
+COMMENT ON FUNCTION exp_decay_sum_finalfn(internal) IS 'final function of exp_decay_sum';
+
+CREATE FUNCTION exp_decay_sum_transfn(internal, float8, timestamptz, interval) RETURNS internal
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_exp_decay_sum_transfn';
+COMMENT ON FUNCTION exp_decay_sum_transfn(internal, float8, timestamptz, interval) IS 'transition function of exp_decay_sum(timestamptz)';
+
+CREATE AGGREGATE exp_decay_sum(value float8, event_time timestamptz, half_life interval) (
+	STYPE = internal,
+	SFUNC = exp_decay_sum_transfn,
+	FINALFUNC = exp_decay_sum_finalfn,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE exp_decay_sum(float8, timestamptz, interval) IS
+'sum of value * 2^(-(T - event_time) / half_life) over the rows with event_time <= T, T being feature_engine.now(). Rows whose value or time is null or whose time is infinite do not count; NULL where none does. Errors: a half-life that is not above zero, has months or years, is null, or differs between rows of a group; overflow';
+
+CREATE FUNCTION exp_decay_sum_transfn(internal, float8, timestamp, interval) RETURNS internal
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_exp_decay_sum_transfn';
+COMMENT ON FUNCTION exp_decay_sum_transfn(internal, float8, timestamp, interval) IS 'transition function of exp_decay_sum(timestamp)';
+
+CREATE AGGREGATE exp_decay_sum(value float8, event_time timestamp, half_life interval) (
+	STYPE = internal,
+	SFUNC = exp_decay_sum_transfn,
+	FINALFUNC = exp_decay_sum_finalfn,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE exp_decay_sum(float8, timestamp, interval) IS
+'sum of value * 2^(-(T - event_time) / half_life) over the rows with event_time <= T, T being feature_engine.now(). Rows whose value or time is null or whose time is infinite do not count; NULL where none does. Errors: a half-life that is not above zero, has months or years, is null, or differs between rows of a group; overflow';
+
+CREATE FUNCTION exp_decay_sum_transfn(internal, float8, date, interval) RETURNS internal
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_exp_decay_sum_transfn';
+COMMENT ON FUNCTION exp_decay_sum_transfn(internal, float8, date, interval) IS 'transition function of exp_decay_sum(date)';
+
+CREATE AGGREGATE exp_decay_sum(value float8, event_time date, half_life interval) (
+	STYPE = internal,
+	SFUNC = exp_decay_sum_transfn,
+	FINALFUNC = exp_decay_sum_finalfn,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE exp_decay_sum(float8, date, interval) IS
+'sum of value * 2^(-(T - event_time) / half_life) over the rows with event_time <= T, T being feature_engine.now(). Rows whose value or time is null or whose time is infinite do not count; NULL where none does. Errors: a half-life that is not above zero, has months or years, is null, or differs between rows of a group; overflow';
+
+CREATE FUNCTION list_combinefn(internal, internal) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_combinefn';
+COMMENT ON FUNCTION list_combinefn(internal, internal) IS 'combine function of first_n, last_n, last_distinct_n and top_k';
+
+CREATE FUNCTION list_serialfn(internal) RETURNS bytea
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_serialfn';
+COMMENT ON FUNCTION list_serialfn(internal) IS 'serialisation function of first_n, last_n, last_distinct_n and top_k';
+
+CREATE FUNCTION list_deserialfn(bytea, internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_deserialfn';
+COMMENT ON FUNCTION list_deserialfn(bytea, internal) IS 'deserialisation function of first_n, last_n, last_distinct_n and top_k';
+
+CREATE FUNCTION list_finalfn(internal, anyelement, timestamptz, int4) RETURNS anyarray
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_finalfn';
+COMMENT ON FUNCTION list_finalfn(internal, anyelement, timestamptz, int4) IS 'final function of first_n, last_n and last_distinct_n (timestamptz)';
+
+CREATE FUNCTION first_n_transfn(internal, anyelement, timestamptz, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_n_transfn';
+COMMENT ON FUNCTION first_n_transfn(internal, anyelement, timestamptz, int4) IS 'transition function of first_n(timestamptz)';
+
+CREATE AGGREGATE first_n(value anyelement, event_time timestamptz, n int4) (
+	STYPE = internal,
+	SFUNC = first_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first_n(anyelement, timestamptz, int4) IS
+'values of the n rows with the least event times, the earliest first; among rows of equal time the least value first, a NULL last; rows without a time do not count. Element 1 is first(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_n_transfn(internal, anyelement, timestamptz, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_n_transfn';
+COMMENT ON FUNCTION last_n_transfn(internal, anyelement, timestamptz, int4) IS 'transition function of last_n(timestamptz)';
+
+CREATE AGGREGATE last_n(value anyelement, event_time timestamptz, n int4) (
+	STYPE = internal,
+	SFUNC = last_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_n(anyelement, timestamptz, int4) IS
+'values of the n rows with the greatest event times, the latest first; among rows of equal time the greatest value first, a NULL last; rows without a time do not count. Element 1 is last(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_distinct_n_transfn(internal, anyelement, timestamptz, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_distinct_n_transfn';
+COMMENT ON FUNCTION last_distinct_n_transfn(internal, anyelement, timestamptz, int4) IS 'transition function of last_distinct_n(timestamptz)';
+
+CREATE AGGREGATE last_distinct_n(value anyelement, event_time timestamptz, n int4) (
+	STYPE = internal,
+	SFUNC = last_distinct_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_distinct_n(anyelement, timestamptz, int4) IS
+'the n different values that occurred last, the one with the latest event time first; among those of equal time the greatest value first; rows without a value or a time do not count. NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION list_finalfn(internal, anyelement, timestamp, int4) RETURNS anyarray
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_finalfn';
+COMMENT ON FUNCTION list_finalfn(internal, anyelement, timestamp, int4) IS 'final function of first_n, last_n and last_distinct_n (timestamp)';
+
+CREATE FUNCTION first_n_transfn(internal, anyelement, timestamp, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_n_transfn';
+COMMENT ON FUNCTION first_n_transfn(internal, anyelement, timestamp, int4) IS 'transition function of first_n(timestamp)';
+
+CREATE AGGREGATE first_n(value anyelement, event_time timestamp, n int4) (
+	STYPE = internal,
+	SFUNC = first_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first_n(anyelement, timestamp, int4) IS
+'values of the n rows with the least event times, the earliest first; among rows of equal time the least value first, a NULL last; rows without a time do not count. Element 1 is first(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_n_transfn(internal, anyelement, timestamp, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_n_transfn';
+COMMENT ON FUNCTION last_n_transfn(internal, anyelement, timestamp, int4) IS 'transition function of last_n(timestamp)';
+
+CREATE AGGREGATE last_n(value anyelement, event_time timestamp, n int4) (
+	STYPE = internal,
+	SFUNC = last_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_n(anyelement, timestamp, int4) IS
+'values of the n rows with the greatest event times, the latest first; among rows of equal time the greatest value first, a NULL last; rows without a time do not count. Element 1 is last(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_distinct_n_transfn(internal, anyelement, timestamp, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_distinct_n_transfn';
+COMMENT ON FUNCTION last_distinct_n_transfn(internal, anyelement, timestamp, int4) IS 'transition function of last_distinct_n(timestamp)';
+
+CREATE AGGREGATE last_distinct_n(value anyelement, event_time timestamp, n int4) (
+	STYPE = internal,
+	SFUNC = last_distinct_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_distinct_n(anyelement, timestamp, int4) IS
+'the n different values that occurred last, the one with the latest event time first; among those of equal time the greatest value first; rows without a value or a time do not count. NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION list_finalfn(internal, anyelement, date, int4) RETURNS anyarray
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_finalfn';
+COMMENT ON FUNCTION list_finalfn(internal, anyelement, date, int4) IS 'final function of first_n, last_n and last_distinct_n (date)';
+
+CREATE FUNCTION first_n_transfn(internal, anyelement, date, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_first_n_transfn';
+COMMENT ON FUNCTION first_n_transfn(internal, anyelement, date, int4) IS 'transition function of first_n(date)';
+
+CREATE AGGREGATE first_n(value anyelement, event_time date, n int4) (
+	STYPE = internal,
+	SFUNC = first_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE first_n(anyelement, date, int4) IS
+'values of the n rows with the least event times, the earliest first; among rows of equal time the least value first, a NULL last; rows without a time do not count. Element 1 is first(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_n_transfn(internal, anyelement, date, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_n_transfn';
+COMMENT ON FUNCTION last_n_transfn(internal, anyelement, date, int4) IS 'transition function of last_n(date)';
+
+CREATE AGGREGATE last_n(value anyelement, event_time date, n int4) (
+	STYPE = internal,
+	SFUNC = last_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_n(anyelement, date, int4) IS
+'values of the n rows with the greatest event times, the latest first; among rows of equal time the greatest value first, a NULL last; rows without a time do not count. Element 1 is last(value, event_time). NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION last_distinct_n_transfn(internal, anyelement, date, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_last_distinct_n_transfn';
+COMMENT ON FUNCTION last_distinct_n_transfn(internal, anyelement, date, int4) IS 'transition function of last_distinct_n(date)';
+
+CREATE AGGREGATE last_distinct_n(value anyelement, event_time date, n int4) (
+	STYPE = internal,
+	SFUNC = last_distinct_n_transfn,
+	FINALFUNC = list_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE last_distinct_n(anyelement, date, int4) IS
+'the n different values that occurred last, the one with the latest event time first; among those of equal time the greatest value first; rows without a value or a time do not count. NULL where no row counts. n is 1 to 1000 and the same for all rows of a group';
+
+CREATE FUNCTION top_k_transfn(internal, anyelement, int4) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_top_k_transfn';
+COMMENT ON FUNCTION top_k_transfn(internal, anyelement, int4) IS 'transition function of top_k';
+
+CREATE FUNCTION top_k_finalfn(internal, anyelement, int4) RETURNS anyarray
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_list_finalfn';
+COMMENT ON FUNCTION top_k_finalfn(internal, anyelement, int4) IS 'final function of top_k';
+
+CREATE AGGREGATE top_k(value anyelement, k int4) (
+	STYPE = internal,
+	SFUNC = top_k_transfn,
+	FINALFUNC = top_k_finalfn,
+	FINALFUNC_EXTRA,
+	COMBINEFUNC = list_combinefn,
+	SERIALFUNC = list_serialfn,
+	DESERIALFUNC = list_deserialfn,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE top_k(anyelement, int4) IS
+'the k most frequent values that are not null, the most frequent first; among equally frequent ones the least value first. Counts are exact. NULL where there is no value. k is 1 to 1000 and the same for all rows of a group';
+
 -- definition
 
 GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;

@@ -5,8 +5,9 @@
  *
  * An aggregate of PostgreSQL's own has a fixed OID, so a row of known_aggregates
  * names exactly one function.  min and max exist for some twenty types; they
- * are recognised by being pg_catalog's and by their sort operator, and first
- * and last by being members of this extension.  No name alone decides anything.
+ * are recognised by being pg_catalog's and by their sort operator, and ours by
+ * being members of this extension (own_aggregates.c).  No name alone decides
+ * anything.
  *
  * Whatever is not in these tables is left to PostgreSQL itself (generic.c).
  *
@@ -34,7 +35,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags, NULL}
+#define FINAL(name, id, flags) \
+	static const FeFinal final_##name = {#name, id, flags, NULL, 0, 0, NULL, false}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
@@ -63,8 +65,6 @@ FINAL(regr_intercept, FE_FINAL_REGR_INTERCEPT, 0);
 FINAL(covar_pop, FE_FINAL_COVAR_POP, 0);
 FINAL(covar_samp, FE_FINAL_COVAR_SAMP, 0);
 FINAL(corr, FE_FINAL_CORR, 0);
-FINAL(first, FE_FINAL_FIRST, 0);
-FINAL(last, FE_FINAL_LAST, 0);
 
 typedef struct KnownAggregate
 {
@@ -181,19 +181,6 @@ match_extreme(Oid fn)
 	return strcmp(name, "min") == 0 ? &final_min : strcmp(name, "max") == 0 ? &final_max : NULL;
 }
 
-/* first or last of this extension; NULL if it is neither. */
-static const FeFinal *
-match_ordered(Oid fn)
-{
-	Oid			extension = get_extension_oid(FE_EXTENSION_NAME, true);
-	char	   *name;
-
-	if (!OidIsValid(extension) || getExtensionOfObject(ProcedureRelationId, fn) != extension)
-		return NULL;
-	name = get_func_name(fn);
-	return strcmp(name, "first") == 0 ? &final_first : strcmp(name, "last") == 0 ? &final_last : NULL;
-}
-
 /* Can values of the matched type be kept sorted? */
 static bool
 has_order(const FeAggMatch *match)
@@ -235,24 +222,18 @@ match_specialised(const Aggref *agg, FeAggMatch *match)
 	}
 	if (match->kind == NULL && (match->final = match_extreme(agg->aggfnoid)) != NULL)
 		match->kind = &fe_acc_multiset;
-	if (match->kind == NULL && (match->final = match_ordered(agg->aggfnoid)) != NULL)
-	{
-		match->kind = &fe_acc_ordered;
-		match->has_order = true;
-	}
 	match->has_order |= match->kind == &fe_acc_comoments;
 	return match->kind != NULL;
 }
 
 /*
- * Without the duplicates: the same for the least, the greatest, the first and
- * the last; count has a kind for it; of others PostgreSQL takes care.  False:
- * leave it to that.
+ * Without the duplicates: the same for the least and the greatest; count has a
+ * kind for it; of others PostgreSQL takes care.  False: leave it to that.
  */
 static bool
 match_distinct(const Aggref *agg, FeAggMatch *match)
 {
-	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
+	if (match->kind == &fe_acc_multiset)
 		return true;
 	if (agg->aggfnoid != F_COUNT_ANY)
 		return false;
@@ -267,6 +248,8 @@ match_distinct(const Aggref *agg, FeAggMatch *match)
 bool
 fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAggRefusal *why)
 {
+	FeOwnMatch	own;
+
 	memset(match, 0, sizeof(FeAggMatch));
 	if (agg->aggfnoid == F_COUNT_)
 	{
@@ -275,14 +258,20 @@ fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAgg
 		match->final = &final_count;
 		return true;
 	}
-	if (!match_specialised(agg, match))
-		return fe_generic_match(agg, append_only, match, why);
-	match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
-	match->collation = agg->inputcollid;
-	if (agg->aggdistinct != NIL && !match_distinct(agg, match))
+	own = fe_own_aggregate_match(agg, match, why);
+	if (own == FE_OWN_REFUSED)
+		return false;
+	if (own == FE_OWN_NONE)
 	{
-		memset(match, 0, sizeof(FeAggMatch));
-		return fe_generic_match(agg, append_only, match, why);
+		if (!match_specialised(agg, match))
+			return fe_generic_match(agg, append_only, match, why);
+		match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
+		match->collation = agg->inputcollid;
+		if (agg->aggdistinct != NIL && !match_distinct(agg, match))
+		{
+			memset(match, 0, sizeof(FeAggMatch));
+			return fe_generic_match(agg, append_only, match, why);
+		}
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -319,6 +308,7 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	spec->argtype = match->argtype;
 	spec->collation = match->collation;
 	spec->folds = match->folds;
+	spec->params = match->params;
 	if (OidIsValid(spec->argtype))
 		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
 	spec->kind->prepare(spec);
@@ -326,18 +316,39 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	return spec;
 }
 
+/* Bytes of an element of a kind that is a sequence of them; 0: it is none. */
+static int
+element_size(const FeAccKind *kind)
+{
+	if (kind == &fe_acc_multiset)
+		return 16;
+	if (kind == &fe_acc_ordered)
+		return 24;
+	return 0;
+}
+
 const char *
 fe_acc_kind_describe(const FeAccSpec *spec)
 {
-	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
+	int			element = element_size(spec->kind);
 
 	if (spec->kind == &fe_acc_values)
 		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
 						spec->kind->name, spec->size,
 						spec->folds ? _("; with append_only => true, states of the aggregate in the place of many rows") : "");
 	/* the number is that of an element; values by reference come on top */
-	return psprintf(grows ?
-					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :
-					_("specialised (%s), rows can be retracted, %zu bytes"),
-					spec->kind->name, spec->size, spec->kind == &fe_acc_ordered ? 24 : 16);
+	if (element > 0)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value"),
+						spec->kind->name, spec->size, element);
+	if (spec->kind == &fe_acc_hll)
+		return psprintf(_("specialised (%s), append-only, %zu bytes and some 6 a distinct value, 16.5 kB from 4096 of them on"),
+						spec->kind->name, spec->size);
+	if (spec->kind == &fe_acc_buckets)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and 8 a bucket that is not empty"),
+						spec->kind->name, spec->size);
+	if (spec->kind == &fe_acc_power_sums || spec->kind == &fe_acc_decay)
+		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and sums of some 50 to 300"),
+						spec->kind->name, spec->size);
+	return psprintf(_("specialised (%s), rows can be retracted, %zu bytes"),
+					spec->kind->name, spec->size);
 }

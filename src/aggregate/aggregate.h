@@ -37,6 +37,14 @@ typedef struct FeSqlCall FeSqlCall; /* private to this room */
  */
 #define FE_ACC_SINGLE	0x08
 
+/* Constant arguments on which the state depends; all zeros where there are none. */
+typedef struct FeAccParams
+{
+	double		lo;				/* histogram: bounds */
+	double		hi;
+	int64		n;				/* histogram: bins; exp_decay_sum: half-life, us */
+} FeAccParams;
+
 /* Everything about one accumulator that does not change. */
 typedef struct FeAccSpec
 {
@@ -47,6 +55,7 @@ typedef struct FeAccSpec
 	bool		argbyval;
 	char		argalign;
 	Oid			collation;		/* input collation */
+	FeAccParams params;
 	FmgrInfo	cmp;			/* btree comparison of argtype, where the kind needs it */
 	Size		size;			/* bytes of the accumulator, multiple of 8 */
 	const FeSqlCall *folds;		/* rows may become states of this call, or NULL */
@@ -73,6 +82,7 @@ struct FeAccKind
 {
 	const char *name;
 	bool		has_seq;		/* an accumulator begins with an FeSeq */
+	bool		append_only;	/* rows cannot be taken out again */
 	/* Fills spec->size (and cmp); spec's type fields are set.  In the
 	 * current memory context, which lives as long as the spec. */
 	void		(*prepare) (FeAccSpec *spec);
@@ -92,6 +102,8 @@ struct FeAccKind
 	FeAccRead  *(*read_create) (const FeAccSpec *spec, const FeFinal *final);
 	void		(*read_reset) (FeAccRead *r);
 	void		(*read_add) (FeAccRead *r, const void *acc);
+	/* Before read_final, where the result depends on T; else NULL. */
+	void		(*read_at) (FeAccRead *r, int64 T);
 	/* Result in CurrentMemoryContext. */
 	Datum		(*read_final) (FeAccRead *r, bool *isnull);
 
@@ -133,6 +145,11 @@ struct FeFinal
 	int			id;				/* private to the kinds */
 	uint32		flags;			/* FE_ACC_... it needs */
 	const FeSqlCall *call;		/* computed by PostgreSQL's own aggregate, or NULL */
+	/* constant arguments on which the result depends, but not the state */
+	double		number;			/* approx_percentile: the fraction */
+	int			limit;			/* first_n and its kin: elements */
+	const Aggref *source;		/* the call, where it has constant arguments */
+	bool		uses_time;		/* the result depends on T itself */
 };
 
 /*
@@ -140,7 +157,7 @@ struct FeFinal
  * view's owner.  Does the call run code of users?
  */
 extern bool fe_final_runs_code(const FeFinal *final);
-/* The call over the source row, without FILTER, for showing it. */
+/* The call over the source row, without FILTER, for showing it; or NULL. */
 extern const Aggref *fe_final_source(const FeFinal *final);
 
 /* What fe_aggregate_match found. */
@@ -154,6 +171,8 @@ typedef struct FeAggMatch
 	bool		has_order;		/* a second argument of eight bytes: event time, x */
 	Node	   *arg;			/* what is kept of a row, NULL: the first argument */
 	const FeSqlCall *folds;		/* see FeAccSpec */
+	bool		until_now;		/* and only rows up to T count (exp_decay_sum) */
+	FeAccParams params;
 } FeAggMatch;
 
 /* Why an aggregate is refused; strings are translated, may be NULL. */
@@ -163,6 +182,7 @@ typedef struct FeAggRefusal
 	char	   *message;
 	char	   *detail;
 	char	   *hint;
+	int			location;		/* of the argument in question; 0: the call's */
 } FeAggRefusal;
 
 /*

@@ -45,7 +45,7 @@ static const FeAccSpec half_spec = {
 	.argbyval = true,
 	.size = HALF_SIZE
 };
-static const FeFinal half_final = {"var_pop", FE_FINAL_VAR_POP, FE_ACC_SQUARES, NULL};
+static const FeFinal half_final = {.name = "var_pop", .id = FE_FINAL_VAR_POP, .flags = FE_ACC_SQUARES};
 
 static void
 co_prepare(FeAccSpec *spec)

@@ -537,5 +537,5 @@ fe_final_runs_code(const FeFinal *final)
 const Aggref *
 fe_final_source(const FeFinal *final)
 {
-	return final->call->source;
+	return final->call ? final->call->source : final->source;
 }

@@ -40,7 +40,17 @@ typedef enum FeFinalId
 	FE_FINAL_COVAR_POP,
 	FE_FINAL_COVAR_SAMP,
 	FE_FINAL_CORR,
-	FE_FINAL_CALL				/* FeFinal.call, by PostgreSQL itself */
+	FE_FINAL_CALL,				/* FeFinal.call, by PostgreSQL itself */
+	FE_FINAL_FIRST_N,
+	FE_FINAL_LAST_N,
+	FE_FINAL_LAST_DISTINCT_N,
+	FE_FINAL_TOP_K,
+	FE_FINAL_APPROX_DISTINCT,
+	FE_FINAL_PERCENTILE,
+	FE_FINAL_HISTOGRAM,
+	FE_FINAL_SKEWNESS,
+	FE_FINAL_KURTOSIS,
+	FE_FINAL_DECAY_SUM
 } FeFinalId;
 
 extern const FeAccKind fe_acc_count;	/* count.c */
@@ -54,6 +64,24 @@ extern const FeAccKind fe_acc_bits; /* bits.c */
 extern const FeAccKind fe_acc_intervals;	/* intervals.c */
 extern const FeAccKind fe_acc_comoments;	/* comoments.c */
 extern const FeAccKind fe_acc_values;	/* values.c */
+extern const FeAccKind fe_acc_hll;	/* hll_acc.c */
+extern const FeAccKind fe_acc_buckets;	/* buckets_acc.c */
+extern const FeAccKind fe_acc_power_sums;	/* power_sums.c */
+extern const FeAccKind fe_acc_decay;	/* decay_acc.c */
+
+/*
+ * Kind and final of an aggregate of this extension, and what is kept of a row
+ * (own_aggregates.c).
+ */
+typedef enum FeOwnMatch
+{
+	FE_OWN_NONE,				/* it is none, or none that a specialised kind computes */
+	FE_OWN_REFUSED,				/* why says it */
+	FE_OWN_MATCHED
+} FeOwnMatch;
+
+extern FeOwnMatch fe_own_aggregate_match(const Aggref *agg, FeAggMatch *match,
+										 FeAggRefusal *why);
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 
@@ -61,6 +89,13 @@ static inline bool
 fe_final_has_squares(int id)
 {
 	return id >= FE_FINAL_VAR_POP && id <= FE_FINAL_STDDEV_SAMP;
+}
+
+/* Is its result an array of values? */
+static inline bool
+fe_final_is_list(int id)
+{
+	return id >= FE_FINAL_FIRST_N && id <= FE_FINAL_TOP_K;
 }
 
 static inline bool

@@ -1,7 +1,7 @@
 /*
  * multiset.c
- *		Accumulator kind "multiset": min, max and count(DISTINCT), which cannot
- *		be computed from a sum when rows may leave.
+ *		Accumulator kind "multiset": min, max, count(DISTINCT) and top_k, which
+ *		cannot be computed from a sum when rows may leave.
  *
  * A sequence of (value, count) in the type's btree order, 16 bytes each.
  * Counts are signed: while a table is being read, a row's delete can come
@@ -23,6 +23,7 @@
 
 #include "aggregate/value.h"
 #include "aggregate/value_image.h"
+#include "aggregate/value_list.h"
 #include "miscadmin.h"
 #include "runtime/compat.h"
 #include "utils/builtins.h"
@@ -192,6 +193,8 @@ struct FeAccRead
 	Size		size;
 	struct Collected *values;
 	MemoryContext copies;		/* values by reference */
+
+	FeValueList *list;			/* top_k */
 };
 
 typedef struct Collected
@@ -222,6 +225,11 @@ multiset_read_create(const FeAccSpec *spec, const FeFinal *final)
 		Assert(spec->flags & FE_ACC_COLLATED);
 		fe_best_init(&r->best, spec, final->id == FE_FINAL_MAX ? 1 : -1);
 	}
+	if (final->id == FE_FINAL_TOP_K)
+	{
+		r->list = palloc(sizeof(FeValueList));
+		fe_value_list_init(r->list, spec, final->id, final->limit);
+	}
 	return r;
 }
 
@@ -235,6 +243,8 @@ multiset_read_reset(FeAccRead *r)
 	r->n = 0;
 	if (r->copies != NULL)
 		MemoryContextReset(r->copies);
+	if (r->list != NULL)
+		fe_value_list_reset(r->list);
 }
 
 static Datum
@@ -293,13 +303,26 @@ offer_extreme(FeAccRead *r, const FeSeq *seq)
 }
 
 static void
+list_members(FeAccRead *r, const FeSeq *seq)
+{
+	FeSeqIter	it;
+	const FeMember *m;
+
+	fe_seq_iter(&it, seq, sizeof(FeMember), 0);
+	while ((m = fe_seq_next(&it)) != NULL)
+		fe_value_list_add(r->list, 0, fe_value_datum(r->spec, &m->value), false, m->count);
+}
+
+static void
 multiset_read_add(FeAccRead *r, const void *accp)
 {
 	const MultisetAcc *acc = accp;
 
 	if (acc->seq.count == 0)
 		return;
-	if (r->final != FE_FINAL_COUNT_DISTINCT)
+	if (r->list != NULL)
+		list_members(r, &acc->seq);
+	else if (r->final != FE_FINAL_COUNT_DISTINCT)
 		offer_extreme(r, &acc->seq);
 	else if (r->single)
 		r->present = (int64) acc->seq.count - acc->absent;
@@ -342,6 +365,8 @@ count_distinct(FeAccRead *r)
 static Datum
 multiset_read_final(FeAccRead *r, bool *isnull)
 {
+	if (r->list != NULL)
+		return fe_value_list_result(r->list, isnull);
 	if (r->final != FE_FINAL_COUNT_DISTINCT)
 		return fe_best_result(&r->best, isnull);
 	*isnull = false;

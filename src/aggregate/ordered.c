@@ -1,7 +1,7 @@
 /*
  * ordered.c
- *		Accumulator kind "ordered": first(x, ts) and last(x, ts), and with them
- *		min(ts) and max(ts).
+ *		Accumulator kind "ordered": first(x, ts), last(x, ts), and with them min(ts)
+ *		and max(ts); first_n, last_n and last_distinct_n.
  *
  * A sequence of (ts, x, count), 24 bytes each, sorted by ts and then by x's
  * btree order, NULL before all others.  So the last entry is what last()
@@ -17,6 +17,7 @@
 
 #include "aggregate/value.h"
 #include "aggregate/value_image.h"
+#include "aggregate/value_list.h"
 #include "utils/memutils.h"
 
 typedef struct Entry
@@ -178,6 +179,8 @@ struct FeAccRead
 	bool		any;
 	int64		order;			/* the best one, where there is any */
 	FeBest		best;			/* values of the rows at order */
+	FeValueList *list;			/* first_n and its kin: instead of all these */
+	FeValuesMet met;			/* last_distinct_n */
 };
 
 static FeAccRead *
@@ -189,6 +192,13 @@ ordered_read_create(const FeAccSpec *spec, const FeFinal *final)
 	r->last = (final->id == FE_FINAL_LAST || final->id == FE_FINAL_MAX);
 	r->order_only = (final->id == FE_FINAL_MIN || final->id == FE_FINAL_MAX);
 	fe_best_init(&r->best, spec, r->last ? 1 : -1);
+	if (fe_final_is_list(final->id))
+	{
+		r->list = palloc(sizeof(FeValueList));
+		fe_value_list_init(r->list, spec, final->id, final->limit);
+		if (final->id == FE_FINAL_LAST_DISTINCT_N)
+			fe_values_met_init(&r->met, spec, CurrentMemoryContext);
+	}
 	return r;
 }
 
@@ -197,6 +207,8 @@ ordered_read_reset(FeAccRead *r)
 {
 	r->any = false;
 	fe_best_reset(&r->best);
+	if (r->list != NULL)
+		fe_value_list_reset(r->list);
 }
 
 static Entry *
@@ -234,11 +246,119 @@ find_first(const FeSeq *seq)
 }
 
 static void
+list_entry(FeAccRead *r, const Entry *e)
+{
+	fe_value_list_add(r->list, e->order,
+					  e->isnull ? (Datum) 0 : fe_value_datum(r->spec, &e->value), e->isnull,
+					  Min(e->count, r->list->limit));
+}
+
+/* At one ts the NULL comes before the others here, and after them in the result. */
+static void
+list_first(FeAccRead *r, const FeSeq *seq)
+{
+	int64		rows = 0;		/* of all times met */
+	int64		values = 0;		/* of those that are not NULL at this time */
+	int64		order = 0;
+	FeSeqIter	it;
+	const Entry *e;
+
+	fe_seq_iter(&it, seq, sizeof(Entry), 0);
+	while ((e = fe_seq_next(&it)) != NULL)
+	{
+		if (e->count <= 0)
+			continue;
+		if (e->order != order || rows == 0)
+		{
+			if (rows >= r->list->limit)
+				break;
+			order = e->order;
+			values = 0;
+		}
+		if (values >= r->list->limit)
+			break;
+		list_entry(r, e);
+		rows += e->count;
+		values += e->isnull ? 0 : e->count;
+	}
+}
+
+static void
+list_last(FeAccRead *r, const FeSeq *seq)
+{
+	int64		rows = 0;
+
+	for (uint32 i = seq->count; i > 0 && rows < r->list->limit; i--)
+	{
+		const Entry *e = fe_seq_get(seq, sizeof(Entry), i - 1);
+
+		if (e->count <= 0)
+			continue;
+		list_entry(r, e);
+		rows += e->count;
+	}
+}
+
+/*
+ * Each value's latest row, from the latest on, until there are enough different
+ * ones.  Where only the type's own function can tell what is equal, which must
+ * not run under the lock, all that look different are taken along.
+ */
+static void
+list_last_distinct(FeAccRead *r, const FeSeq *seq)
+{
+	FeValueList *list = r->list;
+	int			first = list->n;
+	int			different = 0;
+
+	fe_values_met_reset(&r->met);
+	for (uint32 i = seq->count; i > 0 && different < list->limit; i--)
+	{
+		const Entry *e = fe_seq_get(seq, sizeof(Entry), i - 1);
+		Datum		value;
+
+		if (e->count <= 0 || e->isnull)
+			continue;
+		value = fe_value_datum(r->spec, &e->value);
+		if (fe_values_met_contain(&r->met, list, first, value))
+			continue;
+		if (fe_value_is_image(r->spec))
+			different++;
+		else if (r->spec->order != FE_ORDER_GENERIC)
+			different += !fe_value_list_has_equal(list, first, value);
+		list_entry(r, e);
+		fe_values_met_add(&r->met, list, first);
+	}
+}
+
+static void
+list_entries(FeAccRead *r, const FeSeq *seq)
+{
+	switch (r->list->final)
+	{
+		case FE_FINAL_FIRST_N:
+			list_first(r, seq);
+			break;
+		case FE_FINAL_LAST_N:
+			list_last(r, seq);
+			break;
+		default:
+			list_last_distinct(r, seq);
+	}
+}
+
+static void
 ordered_read_add(FeAccRead *r, const void *acc)
 {
 	const FeSeq *seq = acc;
-	Entry	   *e = r->last ? find_last(seq) : find_first(seq);
+	Entry	   *e;
 
+	if (r->list != NULL)
+	{
+		list_entries(r, seq);
+		return;
+	}
+	e = r->last ? find_last(seq) : find_first(seq);
 	if (e == NULL)
 		return;
 	if (r->any)
@@ -258,6 +378,8 @@ ordered_read_add(FeAccRead *r, const void *acc)
 static Datum
 ordered_read_final(FeAccRead *r, bool *isnull)
 {
+	if (r->list != NULL)
+		return fe_value_list_result(r->list, isnull);
 	if (!r->order_only)
 		return fe_best_result(&r->best, isnull);
 	*isnull = !r->any;

@@ -281,6 +281,38 @@ fe_value_compare_images(const FeAccSpec *spec, Datum a, Datum b)
 	return result != 0 ? result : FE_COMPARE(alen, blen);
 }
 
+uint32
+fe_value_hash_image(const FeAccSpec *spec, Datum value)
+{
+	int			len;
+	const char *bytes;
+
+	if (!spec->argbyval)
+	{
+		bytes = value_bytes(spec, value, &len);
+		return hash_bytes((const unsigned char *) bytes, len);
+	}
+	switch (spec->arglen)
+	{
+		case sizeof(char):
+			return murmurhash32((uint8) value);
+		case sizeof(int16):
+			return murmurhash32((uint16) value);
+		case sizeof(int32):
+			return murmurhash32((uint32) value);
+		default:
+			return murmurhash32((uint32) value ^ murmurhash32((uint32) (value >> 32)));
+	}
+}
+
+bool
+fe_value_is_image(const FeAccSpec *spec)
+{
+	if (spec->order == FE_ORDER_GENERIC)
+		return !spec->images && spec->cmp.fn_oid == F_BTTEXTCMP;
+	return !spec->images;
+}
+
 /* ---- the best value ------------------------------------------------------- */
 
 typedef struct FeBestSlot

@@ -101,8 +101,11 @@ fe_value_datum(const FeAccSpec *spec, const FeValue *value)
 }
 
 extern int	fe_value_compare_slow(const FeAccSpec *spec, Datum a, Datum b);
-/* Some order of the bytes. */
+/* Some order of the bytes, and a hash of them. */
 extern int	fe_value_compare_images(const FeAccSpec *spec, Datum a, Datum b);
+extern uint32 fe_value_hash_image(const FeAccSpec *spec, Datum value);
+/* Are values equal only if their bytes are? */
+extern bool fe_value_is_image(const FeAccSpec *spec);
 
 #define FE_COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 

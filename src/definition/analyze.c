@@ -274,7 +274,45 @@ refuse_aggregate(FePlanBuilder *b, Aggref *agg, const FeAggRefusal *why)
 			 errmsg("%s", why->message),
 			 why->detail ? errdetail("%s", why->detail) : 0,
 			 why->hint ? errhint("%s", why->hint) : 0,
+			 fe_errposition(b->a, why->location > 0 ? why->location : agg->location)));
+}
+
+static Node *
+aggregate_argument(Aggref *agg, int n)
+{
+	return (Node *) ((TargetEntry *) list_nth(agg->args, n))->expr;
+}
+
+/* What forgets its rows cannot take one out again.  What is stored has been checked. */
+static void
+check_append_only(FePlanBuilder *b, Aggref *agg, const FeAggMatch *match)
+{
+	if (match->rows || !match->kind->append_only || !b->a->check || b->a->append_only)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s is not supported in a feature view over rows that change",
+					match->final->name),
+			 errdetail("Its state does not tell which rows it is made of, so that an update or "
+					   "delete could not be taken out of it."),
+			 errhint("Use count(DISTINCT ...), which is exact; or, if rows are only ever inserted, "
+					 "create the feature view with append_only => true."),
 			 fe_errposition(b->a, agg->location)));
+}
+
+/* An aggregate over the rows whose time has come: as a window without a beginning. */
+static List *
+add_until_now(FePlanBuilder *b, Aggref *agg, List *windows)
+{
+	FeWindowTerm *term = palloc0(sizeof(FeWindowTerm));
+
+	term->time = eval_const_expressions(NULL, aggregate_argument(agg, 1));
+	term->type = exprType(term->time);
+	term->location = agg->location;
+	term->window.kind = FE_WINDOW_ROLLING;
+	term->window.width = term->window.hop = FE_WINDOW_ALL_TIME;
+	fe_refuse_mutable(b->a, term->time, _("an event time"), false);
+	return lappend(windows, term);
 }
 
 /* count(*) with a row filter counts a constant. */
@@ -295,12 +333,6 @@ match_count(FeAggMatch *match)
 		elog(ERROR, "count() is not supported");
 }
 
-static Node *
-aggregate_argument(Aggref *agg, int n)
-{
-	return (Node *) ((TargetEntry *) list_nth(agg->args, n))->expr;
-}
-
 static bool
 same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *match)
 {
@@ -310,6 +342,8 @@ same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *ma
 	return m->kind == match->kind && m->argtype == match->argtype &&
 		m->collation == match->collation && m->has_order == match->has_order &&
 		fe_same_folds(m->folds, match->folds) &&
+		m->params.lo == match->params.lo && m->params.hi == match->params.hi &&
+		m->params.n == match->params.n &&
 		other->track == acc->track && other->arg == acc->arg &&
 		other->order == acc->order && other->filter == acc->filter;
 }
@@ -403,8 +437,11 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	if (!fe_aggregate_match(call, b->a->append_only || b->plan->options.append_only, &match,
 							&why))
 		refuse_aggregate(b, call, &why);
+	check_append_only(b, call, &match);
 	fe_split_windows(b->a, call->aggfilter ? list_make1(call->aggfilter) : NIL,
 					 _("a FILTER"), &windows, &conditions);
+	if (match.until_now)
+		windows = add_until_now(b, call, windows);
 	add_windows(b, list_concat_copy(b->where_windows, windows), &agg.track, &agg.windows);
 	add_set(b, agg.track, agg.windows);
 	agg.acc = aggregate_accumulator(b, call, agg.track, conditions, &match);
@@ -432,6 +469,21 @@ fe_plan_add_window(FePlanBuilder *b)
 	get_typlenbyval(agg.type, &agg.typlen, &agg.typbyval);
 	b->window_agg = add_agg(b, &agg);
 	return b->window_agg;
+}
+
+bool
+fe_plan_aggs_use_time(const FePlan *plan, const Bitmapset *aggs)
+{
+	int			i = -1;
+
+	while ((i = bms_next_member(aggs, i)) >= 0)
+	{
+		const FeAgg *agg = &plan->aggs[i];
+
+		if (agg->acc >= 0 && agg->final->uses_time)
+			return true;
+	}
+	return false;
 }
 
 /* ---- sharing of accumulators ------------------------------------------------------------- */

@@ -452,7 +452,7 @@ append_scale(CheckSql *c, List *aggrefs, int column)
 		TargetEntry *first = linitial(agg->args);
 		char	   *arg = source_expression(c, (Node *) first->expr);
 
-		appendStringInfo(&c->sql, ", max(CASE WHEN abs(%s) < 'Infinity' THEN abs(%s::float8) END)",
+		appendStringInfo(&c->sql, ", max(CASE WHEN abs(%s::float8) < 'Infinity' THEN abs(%s::float8) END)",
 						 arg, arg);
 		if (agg->aggfilter)
 			appendStringInfo(&c->sql, " FILTER (WHERE %s)",

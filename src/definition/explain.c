@@ -192,6 +192,8 @@ explain_windows(ExplainContext *cxt)
 		FeWindow   *w = &plan->windows[i];
 		char	   *note;
 
+		if (w->width == FE_WINDOW_ALL_TIME)
+			continue;			/* of an aggregate that takes in all until now */
 		if (w->kind == FE_WINDOW_TUMBLE)
 			note = "a row for each entity and window, kept in one pane";
 		else if (w->kind == FE_WINDOW_HOP)
@@ -232,7 +234,7 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		bool		rows = IsA(list_nth(plan->rowexprs, arg), Const) &&
 			strcmp(agg->final->name, "count") == 0;
 
-		if (agg->final->call)
+		if (fe_final_source(agg->final))
 			appendStringInfoString(&buf, deparse_expression((Node *) fe_final_source(agg->final),
 															cxt->names, false, false));
 		else
@@ -247,7 +249,8 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		}
 	}
 	for (int i = 0; i < plan->nwindows; i++)
-		if (((agg->windows >> i) & 1) && i != plan->group_window)
+		if (((agg->windows >> i) & 1) && i != plan->group_window &&
+			plan->windows[i].width != FE_WINDOW_ALL_TIME)
 		{
 			appendStringInfo(&buf, "%s%s", sep, window_text(cxt, i));
 			sep = " AND ";

@@ -107,7 +107,8 @@ make_output(FePlanBuilder *b, Node *expr, const char *what, Bitmapset **aggs, bo
 	if (fe_contains_final(b->a, expr))
 		b->plan->uses_final = true;
 	if (uses_time)
-		*uses_time = fe_contains_now(b->a, expr, NULL) || fe_contains_final(b->a, expr);
+		*uses_time = fe_contains_now(b->a, expr, NULL) || fe_contains_final(b->a, expr) ||
+			fe_plan_aggs_use_time(b->plan, cxt.aggs);
 	return (Expr *) expr;
 }
 

@@ -209,6 +209,9 @@ state_fingerprint(const FePlan *plan, int32 generation)
 		appendStringInfo(&buf, "a%s %u %u %u %zu %d %d %d %d|", a->spec->kind->name,
 						 a->spec->flags, a->spec->argtype, a->spec->collation, a->offset,
 						 a->arg, a->order, a->filter, a->track);
+		if (a->spec->params.n != 0)
+			appendStringInfo(&buf, "p%.17g %.17g " INT64_FORMAT "|", a->spec->params.lo,
+							 a->spec->params.hi, a->spec->params.n);
 	}
 	/* rows that raise errors are in no state, or there is no state with them */
 	if (plan->options.on_error == FE_ON_ERROR_SKIP)

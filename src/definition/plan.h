@@ -221,6 +221,9 @@ extern List *fe_plan_list_uncommitted(void);
  * catalogue table, or its appearance): a counter that workers compare. */
 extern uint64 fe_catalog_change_count(void);
 
+/* Do the results of some of these aggregates depend on T, other than through windows? */
+extern bool fe_plan_aggs_use_time(const FePlan *plan, const Bitmapset *aggs);
+
 /* ---- whose rights count (rights.c) ------------------------------------- */
 
 /* May the view's owner (still) read the table, all rows of it? */

@@ -119,7 +119,8 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->ttl = (view->plan->options.ttl + 999) / 1000;
 	set_keys(view);
 	set_columns(view);
-	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having);
+	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having) ||
+		fe_plan_aggs_use_time(view->plan, view->plan->having_aggs);
 	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", view->plan->name));
 	view->schedule = fe_schedule_create(cxt);
 	if (view->tmpl->has_window)

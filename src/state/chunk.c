@@ -161,6 +161,8 @@ add_acc(StringInfo text, const FeAcc *acc)
 	add(text, spec->packable);
 	add(text, spec->images);
 	add(text, spec->hashed);
+	if (spec->params.n != 0)
+		fe_image_put_bytes(text, &spec->params, sizeof(spec->params));
 }
 
 /*

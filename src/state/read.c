@@ -200,6 +200,8 @@ compute_finals(FeStateReader *r, Datum *values, bool *nulls)
 	{
 		const FeReadFinal *final = &r->finals[i];
 
+		if (final->read && final->kind->read_at)
+			final->kind->read_at(final->read, r->T);
 		if (final->read)
 			values[final->out] = final->kind->read_final(final->read, &nulls[final->out]);
 		else

@@ -25,6 +25,12 @@ typedef uint32_t uint32;
 /* 1970-01-01 UTC: what everything aligns to, and tumbling's default origin. */
 #define FE_WINDOW_EPOCH	((int64) -10957 * 86400 * 1000000)
 
+/*
+ * Width and hop of a rolling window that begins before all of time (4714 BC) and
+ * ends at T, until the year 8869.  A multiple of every usual hop.
+ */
+#define FE_WINDOW_ALL_TIME	((int64) 2520000 * 86400 * 1000000)
+
 typedef uint64 FeWindowSet;		/* bit i = window i; the windows are ANDed */
 
 typedef enum FeWindowKind

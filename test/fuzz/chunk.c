@@ -5,6 +5,10 @@
 /* links: src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c */
 /* links: src/aggregate/values.c src/aggregate/bools.c src/aggregate/bits.c */
 /* links: src/aggregate/intervals.c src/aggregate/comoments.c */
+/* links: src/aggregate/value_list.c src/aggregate/buckets.c src/aggregate/buckets_acc.c */
+/* links: src/aggregate/hll.c src/aggregate/hll_acc.c src/aggregate/wide.c */
+/* links: src/aggregate/wide_heap.c src/aggregate/power_sums.c src/aggregate/power_final.c */
+/* links: src/aggregate/decay.c src/aggregate/decay_acc.c */
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */

@@ -9,6 +9,7 @@ import views_generic
 
 SCHEMA = views_generic.SCHEMA + """
 import views_windows
+import views_ml
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
@@ -198,6 +199,7 @@ VIEWS = [
 ]
 
 VIEWS += views_generic.VIEWS
+VIEWS += views_ml.VIEWS
 VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is

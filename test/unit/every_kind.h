@@ -108,6 +108,13 @@ NOT_CALLED(void fe_arguments_unpack(TupleDesc desc, const char *bytes, Size len,
 NOT_CALLED(FeSqlRun *fe_sql_run_create(const FeSqlCall *call))
 NOT_CALLED(Datum fe_sql_run(FeSqlRun *run, FeSqlSource source, void *arg, bool *isnull))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
+NOT_CALLED(void *MemoryContextAllocZero(MemoryContext cxt, Size size))
+NOT_CALLED(void *MemoryContextAllocHuge(MemoryContext cxt, Size size))
+NOT_CALLED(ArrayType *construct_array(Datum *elements, int n, Oid type, int len, bool byval,
+									  char align))
+NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims,
+										 int *lbs, Oid type, int len, bool byval, char align))
+NOT_CALLED(void fmgr_info_cxt(Oid fn, FmgrInfo *info, MemoryContext cxt))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
 NOT_CALLED(Datum datumCopy(Datum value, bool byval, int len))
@@ -208,6 +215,8 @@ make_specs(void)
 	const FeAccKind *ms = &fe_acc_multiset;
 	const FeAccKind *ord = &fe_acc_ordered;
 
+	FeAccSpec  *spec;
+
 	add_spec("count", &fe_acc_count, INT4OID, 4, true, 0);
 	add_spec("int2 moments", &fe_acc_moments_int, INT2OID, 2, true, 0);
 	add_spec("int4 moments with squares", &fe_acc_moments_int, INT4OID, 4, true, FE_ACC_SQUARES);
@@ -245,6 +254,15 @@ make_specs(void)
 	add_spec("bits of int8", &fe_acc_bits, INT8OID, 8, true, 0);
 	add_spec("intervals", &fe_acc_intervals, INTERVALOID, 16, false, 0);
 	add_spec("float comoments", &fe_acc_comoments, FLOAT8OID, 8, true, 0);
+	add_spec("percentile", &fe_acc_buckets, FLOAT8OID, 8, true, 0);
+	spec = add_spec("histogram", &fe_acc_buckets, FLOAT8OID, 8, true, 0);
+	spec->params = (FeAccParams) {0, 100, 10};
+	add_spec("power sums", &fe_acc_power_sums, FLOAT8OID, 8, true, 0);
+	spec = add_spec("decaying sum, a day", &fe_acc_decay, FLOAT8OID, 8, true, 0);
+	spec->params.n = DAY;
+	spec = add_spec("decaying sum, a second", &fe_acc_decay, FLOAT8OID, 8, true, 0);
+	spec->params.n = DAY / 86400;
+	add_spec("hyperloglog", &fe_acc_hll, INT8OID, 8, true, 0);
 }
 
 /* A plan with so many of the accumulators, and its layout. */

@@ -2,6 +2,7 @@
 /* links: src/state/apply.c src/state/sweep.c src/state/dirty.c src/state/table.c */
 /* links: src/state/key.c src/state/layout.c src/state/entity.c src/state/pane.c */
 /* links: src/aggregate/count.c src/aggregate/multiset.c src/aggregate/value.c */
+/* links: src/aggregate/value_list.c */
 /* links: src/aggregate/value_image.c src/aggregate/decimal.c src/aggregate/exact.c */
 /* links: src/window/window.c src/memory/heap.c src/memory/pages.c src/memory/seq.c */
 /* links: src/memory/seq_tree.c src/memory/seq_load.c */
@@ -29,6 +30,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_locale.h"
+#include "utils/array.h"
 #include "utils/typcache.h"
 
 #define DAY		(INT64CONST(86400) * 1000000)
@@ -111,6 +113,10 @@ MemoryContextDelete(MemoryContext cxt)
 NOT_CALLED(void ProcessInterrupts(void))
 NOT_CALLED(int s_lock(volatile slock_t *l, const char *file, int line, const char *func))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
+NOT_CALLED(void *MemoryContextAllocZero(MemoryContext cxt, Size size))
+NOT_CALLED(void *MemoryContextAllocHuge(MemoryContext cxt, Size size))
+NOT_CALLED(ArrayType *construct_md_array(Datum *elements, bool *nulls, int ndims, int *dims,
+										 int *lbs, Oid type, int len, bool byval, char align))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
 NOT_CALLED(Datum datumCopy(Datum value, bool byval, int len))

@@ -4,6 +4,10 @@
 /* links: src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c */
 /* links: src/aggregate/values.c src/aggregate/bools.c src/aggregate/bits.c */
 /* links: src/aggregate/intervals.c src/aggregate/comoments.c */
+/* links: src/aggregate/value_list.c src/aggregate/buckets.c src/aggregate/buckets_acc.c */
+/* links: src/aggregate/hll.c src/aggregate/hll_acc.c src/aggregate/wide.c */
+/* links: src/aggregate/wide_heap.c src/aggregate/power_sums.c src/aggregate/power_final.c */
+/* links: src/aggregate/decay.c src/aggregate/decay_acc.c */
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
@@ -55,6 +59,15 @@ same_image(const FeAccSpec *spec, const void *a, const void *b)
 	return x->len == y->len && memcmp(x->data, y->data, x->len) == 0;
 }
 
+static bool
+is_empty(const int64 *acc, Size size)
+{
+	for (Size i = 0; i < size / sizeof(int64); i++)
+		if (acc[i] != 0)
+			return false;
+	return true;
+}
+
 /*
  * Rows enter and leave; now and then the accumulator is copied through its
  * image, and original and copy have the same rows happen to them.  A field that
@@ -83,7 +96,7 @@ round_trips(const FeAccSpec *spec, int wild, int rows)
 		}
 		good &= same_image(spec, acc, copy);
 		spec->kind->clear(heap, spec, below(2) ? acc : copy);
-		if (acc[0] == 0 && acc[1] == 0)
+		if (is_empty(acc, sizeof(acc)))
 			memcpy(acc, copy, sizeof(acc));
 	}
 	spec->kind->clear(heap, spec, acc);
