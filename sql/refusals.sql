@@ -114,9 +114,6 @@ SELECT try('SELECT customer_id, count(*) FILTER (WHERE tumbling(created_at, ''7 
 SELECT try('SELECT customer_id, array_agg(total) AS a FROM orders GROUP BY 1');
 SELECT try('SELECT customer_id, string_agg(status, '','') AS a FROM orders GROUP BY 1');
 SELECT try('SELECT customer_id, sum(ratio) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, sum(DISTINCT total) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY total) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, count(DISTINCT doc::text) AS a, last(status, created_at ORDER BY id) AS l FROM orders GROUP BY 1');
 
 -- Output columns
 SELECT try('SELECT customer_id, count(*) + 1 FROM orders GROUP BY 1');

@@ -291,7 +291,7 @@ match_count(FeAggMatch *match)
 	count->args = list_make1(makeTargetEntry((Expr *) one, 1, NULL, false));
 	count->aggkind = 'n';
 	count->location = -1;
-	if (!fe_aggregate_match(count, match, &why))
+	if (!fe_aggregate_match(count, false, match, &why))
 		elog(ERROR, "count() is not supported");
 }
 
@@ -309,6 +309,7 @@ same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *ma
 
 	return m->kind == match->kind && m->argtype == match->argtype &&
 		m->collation == match->collation && m->has_order == match->has_order &&
+		fe_same_folds(m->folds, match->folds) &&
 		other->track == acc->track && other->arg == acc->arg &&
 		other->order == acc->order && other->filter == acc->filter;
 }
@@ -399,7 +400,8 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	foreach(lc, b->aggrefs)
 		if (equal(lfirst(lc), call))
 			return list_nth_int(b->agg_of, foreach_current_index(lc));
-	if (!fe_aggregate_match(call, &match, &why))
+	if (!fe_aggregate_match(call, b->a->append_only || b->plan->options.append_only, &match,
+							&why))
 		refuse_aggregate(b, call, &why);
 	fe_split_windows(b->a, call->aggfilter ? list_make1(call->aggfilter) : NIL,
 					 _("a FILTER"), &windows, &conditions);

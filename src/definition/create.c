@@ -127,7 +127,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	check_functions(query, GetUserId());
 	def->a.check = true;
 	def->a.append_only = append_only;
-	def->query = fe_replace_now(&def->a, query);
+	def->query = fe_break_ties(fe_replace_now(&def->a, query));
 	def->plan = palloc0(sizeof(FePlan));
 	def->plan->cxt = CurrentMemoryContext;
 	fe_analyze(&def->a, fe_flatten(&def->a, copyObject(def->query)), def->plan);

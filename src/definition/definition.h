@@ -94,6 +94,9 @@ extern Node *fe_flat_over_arm(Node *expr, const FeFlatArm *arm);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
+/* ORDER BY in aggregates leaves no rows in no order, where it can; a changed copy. */
+extern Query *fe_break_ties(Query *query);
+
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
 

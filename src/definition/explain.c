@@ -122,6 +122,26 @@ explain_sources_and_keys(ExplainContext *cxt)
 		explain_where(cxt, &plan->arms[i]);
 }
 
+/* Columns and constants, or nothing but those put together for a generic aggregate. */
+static bool
+is_plain(Node *expr)
+{
+	FeAnalysis	a;
+	ListCell   *lc;
+
+	if (IsA(expr, Var) || IsA(expr, Const))
+		return true;
+	if (!IsA(expr, FuncExpr))
+		return false;
+	fe_analysis_init(&a, NULL, NULL);
+	if (!fe_is_own_function(&a, ((FuncExpr *) expr)->funcid, "pack_arguments"))
+		return false;
+	foreach(lc, ((FuncExpr *) expr)->args)
+		if (!is_plain(lfirst(lc)))
+			return false;
+	return true;
+}
+
 /* What an error does matters where something is computed for each row. */
 static void
 explain_errors(ExplainContext *cxt)
@@ -131,7 +151,7 @@ explain_errors(ExplainContext *cxt)
 
 	for (int i = 0; i < cxt->plan->narms; i++)
 		foreach(lc, cxt->plan->arms[i].rowexprs)
-			computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+			computed += !is_plain(lfirst(lc));
 	if (computed > 0)
 		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
 											 computed), computed),

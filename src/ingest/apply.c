@@ -241,8 +241,8 @@ clear_mark(const FeApply *apply)
 }
 
 /*
- * Merges the first transactions of the group; the caller has made room.  From
- * here to the end nothing may raise an error.
+ * Merges the first transactions of the group; the caller has made room.  Until
+ * the mark is cleared nothing may raise an error.
  */
 static void
 merge_txns(FeApply *apply, int n)
@@ -263,6 +263,7 @@ merge_txns(FeApply *apply, int n)
 			apply->merged_some = true;
 	}
 	clear_mark(apply);
+	fe_ingest_check_bounds(apply->ingest);
 }
 
 static Size

@@ -53,6 +53,7 @@ extern int	fe_setting_max_feature_views;	/* postmaster, whole server */
 extern int	fe_setting_max_wal_lag;		/* MB */
 extern int	fe_setting_checkpoint_interval; /* s */
 extern int	fe_setting_checkpoint_wal;	/* MB */
+extern int	fe_setting_max_values_per_entity;
 extern int	fe_setting_exact_horizon;	/* s */
 extern bool fe_setting_read_your_writes;
 extern bool fe_setting_allow_stale;

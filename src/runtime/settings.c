@@ -32,6 +32,7 @@ int			fe_setting_max_feature_views = 256;
 int			fe_setting_max_wal_lag = 10240;
 int			fe_setting_checkpoint_interval = 60;
 int			fe_setting_checkpoint_wal = 256;
+int			fe_setting_max_values_per_entity = 10000;
 int			fe_setting_exact_horizon = 60;
 bool		fe_setting_read_your_writes = false;
 bool		fe_setting_allow_stale = false;
@@ -274,6 +275,11 @@ define_server_settings(void)
 							"It bounds what is replayed after a crash.",
 							&fe_setting_checkpoint_wal, 256, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable(FE_SETTING("max_values_per_entity"),
+							"How many different rows of arguments an entity may keep for aggregates that have no compact state.",
+							"A feature view with an entity that has more stops, and says so in feature_engine.status.",
+							&fe_setting_max_values_per_entity, 10000, 1, INT_MAX / 2,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(FE_SETTING("exact_horizon"),
 							"How far back a time of evaluation may lie and still be exact to the microsecond.",
 							"Events younger than this are kept one by one.",

@@ -222,14 +222,32 @@ depends_on_types(Node *node, void *context)
 	return expression_tree_walker(node, depends_on_types, context);
 }
 
+/* Are there aggregates among them whose functions may keep anything? */
+static bool
+runs_user_aggregate(const FePlan *plan, const Bitmapset *aggs)
+{
+	int			i = -1;
+
+	while ((i = bms_next_member(aggs, i)) >= 0)
+	{
+		const FeFinal *final = plan->aggs[i].final;
+
+		if (final != NULL && final->call != NULL && fe_final_runs_code(final))
+			return true;
+	}
+	return false;
+}
+
 static bool
 may_be_kept(const FePlan *plan, const Bitmapset *columns)
 {
 	for (int i = 0; i < plan->ncolumns; i++)
 		if ((columns == NULL || bms_is_member(i, columns)) &&
-			depends_on_types((Node *) plan->columns[i].expr, NULL))
+			(depends_on_types((Node *) plan->columns[i].expr, NULL) ||
+			 runs_user_aggregate(plan, plan->columns[i].aggs)))
 			return false;
-	return !depends_on_types((Node *) plan->having, NULL);
+	return !depends_on_types((Node *) plan->having, NULL) &&
+		!runs_user_aggregate(plan, plan->having_aggs);
 }
 
 static FeServeReader *

@@ -61,6 +61,9 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 	}
 	w->max_touched = 8;
 	w->touched = palloc(w->max_touched * sizeof(FeRef));
+	w->fold_rows = FE_FOLD_ROWS;
+	w->fold_cxt = AllocSetContextCreate(CurrentMemoryContext, "feature_engine folding",
+										ALLOCSET_SMALL_SIZES);
 
 	if (w->table->layout == 0)
 	{
@@ -78,6 +81,7 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 void
 fe_state_writer_free(FeStateWriter *w)
 {
+	MemoryContextDelete(w->fold_cxt);
 	pfree(w->touched);
 	pfree(w);					/* the rest goes with its memory context */
 }
@@ -367,6 +371,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	int64		times[FE_MAX_TRACKS];
 	bool		expired = false;
 	bool		used = false;
+	int64		kept;
 	bool		apart = w->plan->group_window >= 0 && w->plan->windows[w->plan->group_window].apart;
 	FeEntity   *e;
 
@@ -385,6 +390,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	e = entity_of(w);
 	if (e == NULL)
 		return;
+	kept = fe_kept_rows;
 	e->nrows += delta->sign;
 	apply_accs_of_row(w, w->lifetime, w->nlifetime, e, delta);
 	for (int t = 0; t < w->layout->ntracks; t++)
@@ -404,6 +410,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	}
 	if (expired && !used)
 		w->expired++;
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- all rows of a hash --------------------------------------------------------------- */
@@ -438,20 +445,24 @@ remove_zeroed(FeStateWriter *w)
 	for (int i = 0; i < Min(w->nzeroed, FE_MAX_ZEROED); i++)
 	{
 		const FeZeroedPane *z = &w->zeroed[i];
+		int64		kept = fe_kept_rows;
 
 		w->panes -= fe_pane_remove_if_empty(w->heap, &w->layout->tracks[z->track],
 											&fe_entity_seqs(z->entity)[z->track],
 											z->ts, w->live);
+		fe_entity_count_kept(z->entity, kept);
 	}
 	if (w->nzeroed <= FE_MAX_ZEROED)
 		return;
 	for (int i = 0; i < w->ntouched; i++)
 	{
 		FeEntity   *e = fe_heap_ptr(w->touched[i]);
+		int64		kept = fe_kept_rows;
 
 		for (int t = 0; t < w->layout->ntracks; t++)
 			w->panes -= fe_pane_remove_all_empty(w->heap, &w->layout->tracks[t],
 												 &fe_entity_seqs(e)[t], w->live);
+		fe_entity_count_kept(e, kept);
 	}
 }
 
@@ -459,6 +470,7 @@ static void
 finish_entity(FeStateWriter *w, FeRef ref)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
+	int64		kept = fe_kept_rows;
 
 	e->flags &= ~FE_ENTITY_TOUCHED;
 	e->lsn = Max(e->lsn, w->lsn);
@@ -467,6 +479,15 @@ finish_entity(FeStateWriter *w, FeRef ref)
 		if (w->merge_tracks & (1 << t))
 			w->panes -= fe_pane_consolidate(w->heap, &w->layout->tracks[t],
 											&fe_entity_seqs(e)[t], w->t_min);
+	}
+	fe_entity_count_kept(e, kept);
+	if (fe_fold_is_due)
+		fe_fold_note(w, ref, e);
+	if (e->kept > fe_setting_max_values_per_entity)
+	{
+		w->overfull = ref;
+		w->overfull_tried = 0;
+		w->overfull_serial = e->serial;
 	}
 	fe_entity_settle(w, ref, true);
 }
@@ -514,4 +535,24 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 		fe_count(&w->view->panes, w->panes);
 	if (fe_heap_used(w->heap) != before)
 		fe_count(&w->view->bytes, (int64) fe_heap_used(w->heap) - (int64) before);
+}
+
+/* ---- entities that keep too much ------------------------------------------------- */
+
+bool
+fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls)
+{
+	const FeEntity *e;
+	bool		still;
+
+	if (w->overfull == 0)
+		return false;
+	e = fe_heap_ptr(w->overfull);
+	still = e->serial == w->overfull_serial && e->kept > fe_setting_max_values_per_entity;
+	w->overfull = 0;
+	if (!still)
+		return false;
+	*kept = e->kept;
+	fe_key_unpack(w->plan, w->layout, e, keys, nulls);
+	return true;
 }

@@ -106,7 +106,7 @@ typedef struct FeBucket
 typedef struct FeEntity
 {
 	uint64		hash;
-	uint32		unused;
+	uint32		kept;			/* rows of arguments in it, by fe_kept_rows */
 	FeRef		dirty_next;
 	uint32		serial;			/* tells incarnations of an entity apart */
 	uint32		keylen;			/* bytes of the packed key */
@@ -421,6 +421,15 @@ typedef struct FeZeroedPane
 } FeZeroedPane;
 
 #define FE_MAX_ZEROED	8
+#define FE_MAX_FOLDS	64
+
+/* A state that is to take the place of an accumulator's rows. */
+typedef struct FeFolded
+{
+	const FeAccSpec *spec;
+	void	   *acc;
+	struct varlena *state;
+} FeFolded;
 
 struct FeStateWriter
 {
@@ -448,7 +457,32 @@ struct FeStateWriter
 	int			ntouched;
 	int			max_touched;
 	FeKeyProbe	probe;
+
+	/* fold.c: entities with much to fold, and what came of the one at hand */
+	MemoryContext fold_cxt;
+	FeAccRead **folders;		/* by accumulators of the layout */
+	FeEntityRef folds[FE_MAX_FOLDS];
+	int			nfolds;
+	uint32		fold_rows;		/* accumulators of so many are folded */
+	FeRef		folding;
+	List	   *folded;			/* FeFolded * */
+	bool		fold_broken;	/* an error: not again by this writer */
+
+	/* an entity that keeps more than it may, until it is asked for */
+	FeRef		overfull;
+	uint32		overfull_serial;
+	FeRef		overfull_tried; /* folding it has been tried */
 };
+
+/* What has come or gone since before was read of fe_kept_rows is the entity's. */
+static inline void
+fe_entity_count_kept(FeEntity *e, int64 before)
+{
+	e->kept += (uint32) (fe_kept_rows - before);
+}
+
+/* Remembers an entity one of whose accumulators has become worth folding (fold.c). */
+extern void fe_fold_note(FeStateWriter *w, FeRef ref, const FeEntity *e);
 
 /*
  * An entity changed: it is freed if it is empty and nobody holds it, else it is

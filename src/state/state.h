@@ -132,6 +132,22 @@ extern Size fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n);
 extern void fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n,
 						   XLogRecPtr lsn, FeTime now);
 /*
+ * Has an entity come to keep more than max_values_per_entity of late?  Asked after
+ * a merge, by the writer; keys point into it.
+ */
+extern bool fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls);
+/*
+ * Folding rows of arguments into states, between two merges.  While it is due:
+ * prepare, as the view's owner, makes states of one entity's rows and gives the
+ * heap bytes that they take (0: there is nothing to do); it may raise the errors of
+ * the aggregate's functions: then the writer is told to give up.  install puts
+ * them in their place, as a merge step (FeDatabase.merging).
+ */
+extern bool fe_state_fold_is_due(FeStateWriter *w);
+extern Size fe_state_fold_prepare(FeStateWriter *w);
+extern void fe_state_fold_install(FeStateWriter *w);
+extern void fe_state_fold_give_up(FeStateWriter *w);
+/*
  * Moves the view's cutoffs to what its windows need from now on.  The sweep
  * does so, too; called before existing rows are read, so that the old ones
  * among them need not be evaluated.

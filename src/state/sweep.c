@@ -190,6 +190,7 @@ static void
 tidy_panes(FeStateWriter *w, FeEntity *e)
 {
 	bool		may_merge = fe_heap_has_room_for(w->heap, MERGE_ROOM, 0);
+	int64		kept = fe_kept_rows;
 
 	for (int t = 0; t < w->layout->ntracks; t++)
 	{
@@ -209,6 +210,7 @@ tidy_panes(FeStateWriter *w, FeEntity *e)
 		if (may_merge)
 			w->panes -= fe_pane_consolidate(w->heap, track, seq, w->t_min);
 	}
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- the round ------------------------------------------------------------------- */
@@ -236,6 +238,8 @@ sweep_entity(FeStateWriter *w, FeRef ref)
 			e->flags |= FE_ENTITY_OLD;
 		if (panes)
 			tidy_panes(w, e);
+		if (fe_fold_is_due)
+			fe_fold_note(w, ref, e);
 		fe_entity_settle(w, ref, false);
 		LWLockRelease(lock);
 	}

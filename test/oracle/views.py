@@ -5,6 +5,9 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+import views_generic
+
+SCHEMA = views_generic.SCHEMA + """
 import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
@@ -194,6 +197,7 @@ VIEWS = [
         FROM events GROUP BY customer""", {"on_error": "skip"}),
 ]
 
+VIEWS += views_generic.VIEWS
 VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
