@@ -50,6 +50,10 @@ typedef struct FeIngestView
 	const char *rebuild;		/* why it is to be built anew, or NULL */
 	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 
+	/* highest event times, for the watermark: see evaluate.c */
+	int64		pass_event_time;	/* of what is merged, in this pass over the batch */
+	int64		event_time;		/* of what is evaluated, the transaction at hand aside */
+
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
 	uint64		skips_reported; /* FeViewShared.skipped when the log told last */

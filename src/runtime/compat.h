@@ -326,6 +326,13 @@ fe_compat_inline_group_columns(Query *query)
 							(private_list))
 #endif
 
+/* A range from its bounds; they are in order. */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false, NULL)
+#else
+#define fe_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false)
+#endif
+
 /* Expected number of elements of an array expression. */
 #if PG_VERSION_NUM >= 170000
 #define fe_compat_estimate_array_length(root, array) estimate_array_length((root), (array))

@@ -63,6 +63,9 @@ extern char *fe_setting_inject_wait;	/* tests only, see fe_inject_wait */
 /* as_of: parsed by its check hook; fe_as_of_is_set says whether it counts */
 extern bool fe_as_of_is_set;
 extern FeTime fe_as_of;
+/* watermark: likewise */
+extern bool fe_watermark_is_set;
+extern FeTime fe_watermark;
 
 extern void fe_settings_init(void);		/* from _PG_init */
 
@@ -243,6 +246,19 @@ extern FeTime fe_clock_eval_time(void);
 /* Evaluation at a given T by a worker or scan; returns the old override.
  * PG_INT64_MIN = none. */
 extern FeTime fe_clock_set_eval_time(FeTime t);
+
+/*
+ * The watermark at which is_final() judges: what is given here, else the setting
+ * watermark, else T.  fe_clock_watermark: is one of the first two there?
+ */
+typedef struct FeWatermark
+{
+	bool		given;
+	FeTime		value;
+} FeWatermark;
+
+extern bool fe_clock_watermark(FeTime *watermark);
+extern FeWatermark fe_clock_set_watermark(FeWatermark w);	/* returns the old one */
 
 /* ---- workers (launcher.c, worker.c, crashes.c, park.c) --------------------------- */
 

@@ -41,8 +41,11 @@ char	   *fe_setting_inject_crash = "";
 char	   *fe_setting_inject_wait = "";
 bool		fe_as_of_is_set = false;
 FeTime		fe_as_of = 0;
+bool		fe_watermark_is_set = false;
+FeTime		fe_watermark = 0;
 
 static char *as_of_text = "";
+static char *watermark_text = "";
 
 /* What the check hook of as_of hands to its assign hook. */
 typedef struct AsOfExtra
@@ -202,6 +205,15 @@ assign_as_of(const char *newval, void *extra)
 	fe_as_of = fe_as_of_is_set ? parsed->value : 0;
 }
 
+static void
+assign_watermark(const char *newval, void *extra)
+{
+	const AsOfExtra *parsed = extra;
+
+	fe_watermark_is_set = parsed != NULL && parsed->is_set;
+	fe_watermark = fe_watermark_is_set ? parsed->value : 0;
+}
+
 /* Fixed at server start; max_memory before memory, whose check looks at it. */
 static void
 define_start_settings(void)
@@ -302,6 +314,11 @@ define_session_settings(void)
 							   "A value without a time zone is read in the session's TimeZone when it is set.",
 							   &as_of_text, "",
 							   PGC_USERSET, 0, check_as_of, assign_as_of, NULL);
+	DefineCustomStringVariable(FE_SETTING("watermark"),
+							   "Watermark at which is_final() judges; empty means that of the feature view, in a plain query the statement's time.",
+							   "A value without a time zone is read in the session's TimeZone when it is set.",
+							   &watermark_text, "",
+							   PGC_USERSET, 0, check_as_of, assign_watermark, NULL);
 	DefineCustomBoolVariable(FE_SETTING("read_your_writes"),
 							 "A read of a feature view waits for the session's own commits.",
 							 NULL,

@@ -71,6 +71,7 @@ typedef struct FeTable
 	/* here, for a writer lives only until the catalogue is looked at again */
 	uint32		sweep_bucket;	/* where the round of the sweep goes on */
 	uint32		sweep_rounds;
+	uint32		live_round;		/* the round when counts had become real, 0 = not yet */
 } FeTable;
 
 typedef struct FeBucket
@@ -121,9 +122,12 @@ typedef struct FeEntity
 typedef struct FePane
 {
 	int64		start;
-	int64		rows:56;		/* signed */
+	int64		rows:55;		/* signed */
 	int64		level:8;
+	uint64		begins:1;		/* a session, although the one before is near */
 } FePane;
+
+#define FE_PANE_ROWS_BITS	55
 
 #define FE_PANE_ACCS	sizeof(FePane)
 
@@ -370,6 +374,12 @@ extern bool fe_entity_has_content(const FeLayout *layout, const FeEntity *e);
 /* The pane for an event time, made if need be. */
 extern FePane *fe_pane_upsert(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq,
 							  int64 ts, FeTime t_min, int32 *added);
+/*
+ * A pane has come into being at ts, in a track of sessions: it begins one if the
+ * session before it has ended by the watermark.
+ */
+extern void fe_pane_begin_session(const FeLayoutTrack *track, const FeSeq *seq,
+								  const FeWindow *group, int64 ts, int64 watermark);
 /* First pane that ends after ts. */
 extern uint32 fe_pane_first_after(const FeLayoutTrack *track, const FeSeq *seq, int64 ts);
 /* Removes the pane at ts if no row is in it; certain: its rows are real ones. */
@@ -398,8 +408,6 @@ typedef struct FeApplyAcc
 
 typedef struct FeApplyTrack
 {
-	int			expr;
-	Oid			type;
 	int			naccs;
 	FeApplyAcc *accs;
 } FeApplyTrack;
@@ -439,6 +447,7 @@ struct FeStateWriter
 	bool		replaying;		/* some entities have this transaction in them */
 	FeTime		t_min;			/* events before may be merged */
 	bool		live;			/* counts are real: backfill is over */
+	bool		just_live;		/* ... and panes that came to nothing in it are left */
 	int32		panes;			/* net change */
 	int32		expired;
 	uint32		merge_tracks;	/* tracks that are worth consolidating */

@@ -209,12 +209,13 @@ fe_state_load(FeStateWriter *w, const char *data, Size len, Size *done, const ch
 }
 
 void
-fe_state_load_end(FeStateWriter *w, XLogRecPtr start)
+fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time)
 {
 	FeTable    *table = w->table;
 
 	pg_atomic_write_u32(&table->cycle_serial, table->entity_serial);
 	pg_atomic_write_u64(&table->cycle_lsn, start);
+	pg_atomic_write_u64(&w->view->event_time, (uint64) event_time);
 	pg_atomic_write_u64(&table->stored_lsn, start);
 	pg_atomic_write_u32(&table->cycle_broken, 0);
 	pg_atomic_write_u32(&table->full_wanted, 0);

@@ -558,7 +558,7 @@ load_all(View *v)
 			return false;
 		}
 	}
-	fe_state_load_end(v->writer, whole_lsn);
+	fe_state_load_end(v->writer, whole_lsn, PG_INT64_MIN);
 	return true;
 }
 

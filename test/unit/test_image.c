@@ -151,8 +151,13 @@ test_far_times(void)
 	int32		added = 0;
 
 	for (int i = 0; i < lengthof(times); i++)
-		fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e), times[i],
-					   i < 4 ? 9000 * DAY : PG_INT64_MIN, &added)->rows = i + 1;
+	{
+		FePane	   *pane = fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e), times[i],
+										  i < 4 ? 9000 * DAY : PG_INT64_MIN, &added);
+
+		pane->rows = i + 1;
+		pane->begins = i % 2;
+	}
 	ok(added == lengthof(times) && entity_round_trip(e), "panes at the ends of time come back");
 	free_entity(ref);
 }
