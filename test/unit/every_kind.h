@@ -148,8 +148,6 @@ NOT_CALLED(Datum float8_regr_intercept(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_covar_pop(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_covar_samp(PG_FUNCTION_ARGS))
 NOT_CALLED(Datum float8_corr(PG_FUNCTION_ARGS))
-NOT_CALLED(ArrayType *construct_array(Datum *elems, int n, Oid type, int len, bool byval,
-									  char align))
 
 /* The order of a type that this library knows nothing of. */
 static Datum
@@ -167,7 +165,7 @@ compare_varlenas(PG_FUNCTION_ARGS)
 /* ---- a plan with every kind ---------------------------------------------------- */
 
 #define DAY		(INT64CONST(86400) * 1000000)
-#define MAX_ACCS	32
+#define MAX_ACCS	64
 
 static FeHeap *heap;
 static FeAccSpec specs[MAX_ACCS];
@@ -181,6 +179,8 @@ add_spec(const char *name, const FeAccKind *kind, Oid type, int len, bool byval,
 {
 	FeAccSpec  *spec = &specs[nspecs];
 
+	if (nspecs == MAX_ACCS)
+		abort();
 	spec_names[nspecs++] = name;
 	spec->kind = kind;
 	spec->argtype = type;
