@@ -28,6 +28,7 @@ begin_row(FeStateReader *r)
 	if (row->set == NULL)
 		row->set = fe_reader_create_set(r);
 	fe_read_reset(row->set);
+	row->set->T = r->T;			/* some results depend on it */
 	for (int i = 0; i < r->tracks[0].nranges; i++)
 		row->set->tracks[0].ranges[i].range = r->tracks[0].ranges[i].range;
 	return row;

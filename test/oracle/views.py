@@ -8,6 +8,7 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 import views_generic
 import views_windows
 import views_ml
+import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = views_generic.SCHEMA + """

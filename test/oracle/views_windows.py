@@ -62,6 +62,15 @@ VIEWS = [
     ("v_session_where", """
         SELECT customer, session(created, '10 minutes') AS w, count(*) AS n, avg(rate) AS a
         FROM events WHERE rolling(created, '1 day') GROUP BY customer, w""", {}),
+    ("v_tumble_ml", """
+        SELECT customer, tumble(created, '1 day') AS w, exp_decay_sum(score, created, '3 hours') AS d,
+               skewness(amount) AS g1, approx_percentile(amount, 0.9) AS p90, histogram(qty, 0, 12, 4) AS h,
+               last_n(status, created, 3) AS l3, top_k(merchant, 2) AS k2
+        FROM events GROUP BY customer, w""", {"redis_key": "tm:{customer}:{window_start}"}),
+    ("v_hop_ml", """
+        SELECT merchant, hop(created, '2 days', '12 hours') AS w, exp_decay_sum(qty, created, '1 day') AS d,
+               kurtosis(qty) AS g2, last_distinct_n(qty, created, 3) AS d3, first_n(rate, created, 2) AS f2
+        FROM events WHERE qty > 5 GROUP BY merchant, w""", {}),
     ("v_final", """
         SELECT customer, tumble(created, '1 day') AS w, count(*) AS n, is_final(tumble(created, '1 day')) AS fin
         FROM events GROUP BY customer, w""", {"watermark": "2 hours"}),
@@ -80,6 +89,8 @@ WINDOWS = {
     "v_session_retention": (["merchant", "customer"], "w"),
     "v_session_skips": (["customer"], "w"),
     "v_session_where": (["customer"], "w"),
+    "v_tumble_ml": (["customer"], "w"),
+    "v_hop_ml": (["merchant"], "w"),
     "v_final": (["customer"], "w"),
 }
 
