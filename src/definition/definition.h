@@ -80,11 +80,21 @@ typedef struct FeFlat
 {
 	List	   *arms;			/* FeFlatArm * */
 	TupleDesc	row_desc;		/* NULL: the row is that of the single arm */
+	FeJoin	   *join;			/* NULL: none; else arms 1.. are dimensions */
 	List	   *where;			/* Node *, ANDed */
 	List	   *keys;			/* FeFlatKey * */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
 } FeFlat;
+
+/* A table of FROM, where there are several. */
+typedef struct FeFlatTable
+{
+	Oid			relid;
+	int			mention;		/* 0: the table's first one */
+	bool		outer;			/* its row may be missing */
+	List	   *on;				/* Node *, ANDed: conditions of that outer join */
+} FeFlatTable;
 
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
 /* An expression over the row as one over an arm's row; a copy. */
@@ -99,6 +109,16 @@ extern FeFlat *fe_plan_flatten(const FePlan *plan);
 
 /* For deparse_expression(): names of the row's columns; of a single arm the table's. */
 extern List *fe_row_names(TupleDesc row_desc, Oid source);
+
+/* ---- joins.c, join_plans.c --------------------------------------------------- */
+
+/*
+ * Several tables: finds which one is aggregated and by which keys the others are
+ * looked up, and moves all expressions from the tables' columns to those of the
+ * joined row.  Fills in arms, row_desc and join.
+ */
+extern void fe_join_tables(const FeAnalysis *a, FeFlat *flat, List *tables);
+extern Bitmapset *fe_join_source_attrs(const FeJoin *join, int arm);
 
 /* ---- check_sql.c ----------------------------------------------------------- */
 
@@ -147,6 +167,10 @@ typedef struct FePlanBuilder
 	uint32	   *flags;
 	List	   *sets[FE_MAX_TRACKS];	/* FeWindowSet *, plan numbers */
 } FePlanBuilder;
+
+/* join_plans.c: the plans by which a joined view's rows are kept */
+extern void fe_join_make_parts(FePlanBuilder *b);
+extern void fe_join_identify_parts(FePlan *plan);
 
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);

@@ -27,6 +27,8 @@
 typedef struct FlatRow
 {
 	List	   *arms;			/* FeFlatArm *; one at first */
+	List	   *tables;			/* FeFlatTable *; several: joined.  Vars' varno is a
+								 * table's number here */
 	List	   *where;			/* Node *, ANDed; over the row */
 } FlatRow;
 
@@ -38,7 +40,7 @@ typedef struct FlatLevel
 	Query	   *query;
 	struct FlatLevel *parent;
 	struct FlatLevel **below;	/* by range table index - 1 */
-	int			source;			/* range table index of the source table, 0 = none */
+	int		   *tables;			/* the same: number of a table in row->tables, 0 = none */
 } FlatLevel;
 
 static Node *flatten_expr(Node *node, void *arg);
@@ -54,6 +56,7 @@ make_level(FlatLevel *parent, FeAnalysis *a, FlatRow *row, Query *query)
 	level->query = query;
 	level->parent = parent;
 	level->below = palloc0(sizeof(FlatLevel *) * Max(list_length(query->rtable), 1));
+	level->tables = palloc0(sizeof(int) * Max(list_length(query->rtable), 1));
 	return level;
 }
 
@@ -279,15 +282,16 @@ source_column(FlatLevel *level, Var *var)
 			   _("Name the columns that are needed."));
 	if (var->varattno < 0)
 		refuse(level, var->location, _("system columns are"), NULL);
-	if (fe_compat_is_virtual_column(rt_fetch(level->source, level->query->rtable)->relid,
+	if (fe_compat_is_virtual_column(rt_fetch(var->varno, level->query->rtable)->relid,
 									var->varattno))
 		refuse(level, var->location, _("virtual generated columns are"),
 			   _("Their values are not in the write-ahead log. Write the column's expression "
 				 "instead, or make the column STORED."));
 	result = copyObject(var);
-	result->varno = 1;
+	fe_compat_forget_outer_joins(result);
+	result->varno = level->tables[var->varno - 1];
 	result->varlevelsup = 0;
-	result->varnosyn = 1;
+	result->varnosyn = result->varno;
 	result->varattnosyn = var->varattno;
 	return (Node *) result;
 }
@@ -303,7 +307,7 @@ flatten_var(Var *var, FlatLevel *level)
 	for (Index up = var->varlevelsup; up > 0; up--)
 		level = level->parent;
 	rte = rt_fetch(var->varno, level->query->rtable);
-	if (rte->rtekind == RTE_RELATION && level->source == var->varno)
+	if (rte->rtekind == RTE_RELATION && level->tables[var->varno - 1] != 0)
 		return source_column(level, var);
 	if (var->varattno == 0)
 		refuse(level, var->location, _("references to a whole row are"),
@@ -345,15 +349,13 @@ take_source(FlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
 	FlatRow    *row = level->row;
+	FeFlatTable *table = palloc0(sizeof(FeFlatTable));
 	FeFlatArm  *arm;
+	ListCell   *lc;
 
-	if (row->arms != NIL)
-		refuse(level,
-			   fe_relation_location(level->a, rte->relid,
-									rte->relid == ((FeFlatArm *) linitial(row->arms))->source ? 1 : 0),
-			   _("joins are"),
-			   _("A feature view reads one table; join the feature view with other tables when "
-				 "reading it."));
+	table->relid = rte->relid;
+	foreach(lc, row->tables)
+		table->mention += ((FeFlatTable *) lfirst(lc))->relid == rte->relid;
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid);
@@ -361,7 +363,8 @@ take_source(FlatLevel *level, int rtindex)
 	arm->source = rte->relid;
 	arm->form = FE_FORM_TABLE;
 	row->arms = list_make1(arm);
-	level->source = rtindex;
+	row->tables = lappend(row->tables, table);
+	level->tables[rtindex - 1] = list_length(row->tables);
 }
 
 static void flatten_query_from(FlatLevel *level);
@@ -391,24 +394,62 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 	flatten_query_from(below);
 }
 
+static void flatten_from_item(FlatLevel *level, Node *item);
+
+/*
+ * The side of an outer join that may be missing: a table.  (Of a projection its
+ * expressions would have to be NULL where it is.)
+ */
+static void
+flatten_optional(FlatLevel *level, Node *item, Node *quals)
+{
+	RangeTblEntry *rte = NULL;
+
+	if (IsA(item, RangeTblRef))
+		rte = rt_fetch(((RangeTblRef *) item)->rtindex, level->query->rtable);
+	if (rte == NULL || rte->rtekind != RTE_RELATION)
+		refuse(level, exprLocation(quals), _("outer joins with anything but a table are"),
+			   _("Name the table itself on the outer side. A LATERAL item that names windows is "
+				 "added with a comma: FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
+	take_source(level, ((RangeTblRef *) item)->rtindex);
+	((FeFlatTable *) llast(level->row->tables))->outer = true;
+}
+
+static void
+flatten_join(FlatLevel *level, JoinExpr *join)
+{
+	FeFlatTable *optional;
+
+	switch (join->jointype)
+	{
+		case JOIN_INNER:
+			flatten_from_item(level, join->larg);
+			flatten_from_item(level, join->rarg);
+			take_quals(level, join->quals, &level->row->where);
+			return;
+		case JOIN_LEFT:
+			flatten_from_item(level, join->larg);
+			flatten_optional(level, join->rarg, join->quals);
+			break;
+		case JOIN_RIGHT:
+			flatten_from_item(level, join->rarg);
+			flatten_optional(level, join->larg, join->quals);
+			break;
+		default:
+			refuse(level, exprLocation(join->quals), _("FULL JOIN is"),
+				   _("INNER JOIN and LEFT JOIN add the row with a given key to each row of one table."));
+	}
+	optional = llast(level->row->tables);
+	take_quals(level, join->quals, &optional->on);
+}
+
 static void
 flatten_from_item(FlatLevel *level, Node *item)
 {
 	if (IsA(item, RangeTblRef))
 		flatten_from_ref(level, ((RangeTblRef *) item)->rtindex);
 	else
-	{
-		JoinExpr   *join = castNode(JoinExpr, item);
-
-		/* an outer join of a one-row LATERAL would do, but is never needed */
-		if (join->jointype != JOIN_INNER)
-			refuse(level, exprLocation(join->quals), _("outer joins are"),
-				   _("A LATERAL item that names windows is added with a comma: "
-					 "FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
-		flatten_from_item(level, join->larg);
-		flatten_from_item(level, join->rarg);
-		take_quals(level, join->quals, &level->row->where);
-	}
+		flatten_join(level, castNode(JoinExpr, item));
 }
 
 /* FROM and WHERE of a query at or below the grouping. */
@@ -508,7 +549,8 @@ FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
 	FeFlat	   *flat = palloc0(sizeof(FeFlat));
-	FlatLevel  *top = make_level(NULL, a, palloc0(sizeof(FlatRow)), query);
+	FlatRow    *row = palloc0(sizeof(FlatRow));
+	FlatLevel  *top = make_level(NULL, a, row, query);
 	ListCell   *lc;
 
 	flatten_grouped(top, flat);
@@ -524,5 +566,7 @@ fe_flatten(FeAnalysis *a, Query *query)
 		target->expr = flatten_expr((Node *) tle->expr, top);
 		flat->targets = lappend(flat->targets, target);
 	}
+	if (list_length(row->tables) > 1)
+		fe_join_tables(a, flat, row->tables);
 	return flat;
 }
