@@ -12,6 +12,7 @@
 
 #include "capture/capture.h"
 #include "definition/plan.h"
+#include "ingest/row_image.h"
 #include "memory/heap.h"
 #include "runtime/runtime.h"
 #include "state/state.h"
@@ -28,12 +29,24 @@ typedef struct FeSeenSnapshot
 	TransactionId *xip;			/* sorted, top-level transactions only */
 } FeSeenSnapshot;
 
-/* One feature view as the ingest worker keeps it. */
+/* What is kept for the joins of a view (join.c). */
+typedef struct FeIngestJoin
+{
+	int			nparts;
+	struct FeIngestView **parts;
+	FeImageForm *forms;			/* of the rows of each part */
+	Datum	   *row;			/* a joined row being made */
+	bool	   *nulls;
+	bool		loaded;			/* all rows of the dimensions are there */
+} FeIngestJoin;
+
+/* One feature view as the ingest worker keeps it, or a part of a joined one. */
 typedef struct FeIngestView
 {
 	MemoryContext cxt;			/* plan, program, writer */
 	FePlan	   *plan;
 	FeRowProgram **programs;	/* by arm */
+	bool		runs_code;		/* some of them call functions of users */
 	MemoryContext program_cxt;
 	FeStateWriter *writer;
 	FeViewShared *shared;
@@ -47,6 +60,8 @@ typedef struct FeIngestView
 	bool		scanned;		/* backfill has delivered every row */
 	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
 	bool		store_is_ours;	/* what is stored of it is of this build */
+	FeIngestJoin *join;			/* NULL: no joins */
+	struct FeIngestView *whole; /* of a part: the view */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
@@ -86,6 +101,8 @@ typedef struct FeIngest
 	bool		catalog_loaded;
 
 	List	   *views;			/* FeIngestView * */
+	List	   *states;			/* the same and the parts of each, after it */
+	bool		joined;			/* some have joins */
 	MemoryContext tables_cxt;	/* tables and capture set, rebuilt as a whole */
 	int			ntables;
 	FeIngestTable *tables;		/* ascending relid */
@@ -143,6 +160,8 @@ extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
 /* Throws a view's state away; it waits for a new backfill not before retry_at. */
 extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
+/* The state of a view, and of its parts. */
+extern void fe_ingest_set_state(FeIngestView *view, FeViewState state);
 /* After an error in its expressions; inside a transaction. */
 extern void fe_ingest_renew_programs(FeIngestView *view);
 /* Stops views whose table was altered so that the log does not tell all of it. */
@@ -171,6 +190,16 @@ extern FeIngestView *fe_apply_failed_view(FeApply *apply, bool *skips);
 /* Has part of a transaction been merged (only possible for spilled ones)? */
 extern bool fe_apply_in_middle(const FeApply *apply);
 extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
+
+/* ---- join.c, join_load.c: views with joins -------------------------------------- */
+
+/* Fills in view->join, with parts that have no state yet; in the view's context. */
+extern void fe_join_create(FeIngestView *view);
+/*
+ * Backfill: the rows of all dimensions are in.  Joins what rows of the fact table
+ * the log has brought so far.  Inside a transaction.  False: no memory for it.
+ */
+extern bool fe_join_load(FeApply *apply, FeBackfillJob *job, FeIngestView *view);
 
 /* ---- skip.c: on_error => 'skip' ------------------------------------------ */
 

@@ -441,6 +441,8 @@ struct FeStateWriter
 	FeKeyProbe	probe;
 };
 
+/* What to look for, of a delta's key. */
+extern void fe_writer_probe(FeStateWriter *w, FeKeyProbe *probe, const FeDelta *delta);
 /*
  * An entity changed: it is freed if it is empty and nobody holds it, else it is
  * put on the dirty list as it should.  source: by a row, not by time.  Its
