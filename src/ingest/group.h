@@ -152,6 +152,12 @@ fe_pass_is_full(const FeApply *apply)
 
 /* Is there room in state for what rows may take, by their fe_state_room? */
 extern bool fe_apply_has_room(const FeApply *apply, Size room);
+/*
+ * Rows of a backfill that are in no batch: begin, evaluate them, merge them,
+ * evaluate more.  False: there is no room for them.
+ */
+extern void fe_apply_begin_rows(FeApply *apply, FeBackfillJob *job);
+extern bool fe_apply_merge_rows(FeApply *apply);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 

@@ -235,6 +235,8 @@ extern bool fe_backfill_retakes(const FeIngest *ingest);
 extern bool fe_backfill_consume(FeIngest *ingest);
 /* Columns of a table's rows as the job sends them; NULL: it does not read the table. */
 extern const FeCaptureTable *fe_backfill_columns(const FeBackfillJob *job, Oid relid);
+/* Rows that the job reads are as of here. */
+extern XLogRecPtr fe_backfill_lsn(const FeBackfillJob *job);
 extern bool fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view);
 /* Stops the helper; its views wait again. */
 extern void fe_backfill_cancel(FeIngest *ingest);

@@ -14,6 +14,9 @@
  * remain, and a table may have a hundred views.  So a batch begins with one pass, and
  * when the rows take too much, their share of the batch tells how many it needs;
  * as long as no transaction is merged in part.
+ *
+ * Where views have joins, a transaction must be in, dimensions and all, before the
+ * next one is evaluated: passes are then over one transaction at a time.
  */
 #include "postgres.h"
 
@@ -46,6 +49,14 @@ choose_parts(const FeApply *apply, Size bytes)
 	return parts;
 }
 
+static void
+limit_passes(FeApply *apply)
+{
+	apply->until = PG_UINT64_MAX;
+	if (apply->ingest->joined && fe_passes_over_views(apply) > 1)
+		apply->until = apply->whole_txns + 1;
+}
+
 void
 fe_passes_begin(FeApply *apply)
 {
@@ -55,6 +66,20 @@ fe_passes_begin(FeApply *apply)
 	apply->groups = 1;
 	apply->parts = choose_parts(apply, fe_batch_bytes(apply->batch));
 	apply->limit = FE_PASS_LIMIT;
+	limit_passes(apply);
+}
+
+void
+fe_passes_next(FeApply *apply)
+{
+	apply->whole_txns = apply->until;
+	apply->pass = 0;
+	apply->pass_txns = apply->whole_txns;
+	apply->groups = 1;
+	apply->parts = choose_parts(apply, fe_batch_bytes(apply->batch));
+	apply->limit = FE_PASS_LIMIT;
+	apply->merged_some = false;
+	limit_passes(apply);
 }
 
 /* Is every transaction either merged whole, or not at all? */
@@ -80,6 +105,7 @@ divide(FeApply *apply, uint32 factor)
 	}
 	apply->parts *= factor;
 	apply->whole_txns = apply->pass_txns;
+	limit_passes(apply);
 }
 
 /* So many passes for one; a quarter more than the share of the batch that was read. */
