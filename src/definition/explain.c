@@ -72,6 +72,20 @@ explain_source(ExplainContext *cxt, Oid source)
 }
 
 static void
+explain_where(ExplainContext *cxt, const FeArm *arm)
+{
+	List	   *names = fe_row_names(NULL, arm->source);
+	char	   *note = "evaluated once for each row image";
+
+	if (arm->where < 0)
+		return;
+	if (cxt->plan->narms > 1)
+		note = psprintf("%s of %s", note, get_rel_name(arm->source));
+	put(cxt, "where", deparse_expression(list_nth(arm->rowexprs, arm->where), names, false, false),
+		note);
+}
+
+static void
 explain_sources_and_keys(ExplainContext *cxt)
 {
 	FePlan	   *plan = cxt->plan;
@@ -87,8 +101,8 @@ explain_sources_and_keys(ExplainContext *cxt)
 		put(cxt, "key", plan->keys[i].name,
 			psprintf("%s, of type %s", expr_text(cxt, plan->keys[i].expr),
 					 format_type_be(plan->keys[i].type)));
-	if (plan->where >= 0)
-		put(cxt, "where", expr_text(cxt, plan->where), "evaluated once for each row image");
+	for (int i = 0; i < plan->narms; i++)
+		explain_where(cxt, &plan->arms[i]);
 }
 
 /* What an error does matters where something is computed for each row. */
@@ -98,8 +112,9 @@ explain_errors(ExplainContext *cxt)
 	int			computed = 0;
 	ListCell   *lc;
 
-	foreach(lc, cxt->plan->rowexprs)
-		computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+	for (int i = 0; i < cxt->plan->narms; i++)
+		foreach(lc, cxt->plan->arms[i].rowexprs)
+			computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
 	if (computed > 0)
 		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
 											 computed), computed),

@@ -212,6 +212,8 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	}
 	foreach(lc, txn->truncated)
 		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
+	foreach(lc, txn->rebuilt)
+		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TABLE_OF_SEVERAL_TRUNCATED);
 }
 
 /* A transaction is in: everybody may see it. */
@@ -372,6 +374,7 @@ static void
 end_txn(FeApply *apply)
 {
 	apply->current.end = apply->nops;
+	fe_evaluate_truncations(apply);
 	if (apply->ntxns == apply->max_txns)
 	{
 		apply->max_txns *= 2;

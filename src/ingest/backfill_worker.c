@@ -281,16 +281,22 @@ scan_table(FeHelper *h, const FeCaptureTable *table, Relation rel, Snapshot snap
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
 	MemoryContextDelete(row_cxt);
+	/* a message has rows of one table only */
+	send_message(h);
 }
 
 static void
 scan_tables(FeHelper *h, Snapshot snapshot)
 {
+	int			last = h->shared->last_table;
+
 	initStringInfo(&h->buf);
 	start_message(h);
 	for (int i = 0; i < h->set->ntables; i++)
-		scan_table(h, &h->set->tables[i], h->rels[i], snapshot);
-	send_message(h);
+		if (i != last)
+			scan_table(h, &h->set->tables[i], h->rels[i], snapshot);
+	if (last >= 0)
+		scan_table(h, &h->set->tables[last], h->rels[last], snapshot);
 }
 
 void

@@ -240,7 +240,7 @@ static bool
 load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
 {
 	view->shared->backfill_total = stored->entities;
-	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
+	fe_ingest_set_state(view, FE_VIEW_RECOVERING);
 	if (!fe_durable_load(view->plan, stored, view->writer, view->shared, why))
 		return false;
 	fe_state_load_end(view->writer, stored->lsn);

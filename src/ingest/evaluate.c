@@ -381,31 +381,56 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 	}
 }
 
-/* ---- TRUNCATE ----------------------------------------------------------------- */
+/* ---- TRUNCATE ---------------------------------------------------------------- */
 
-/* What the transaction did to the view, or part, so far no longer counts. */
-static void
-truncate_state(FeApply *apply, FeIngestView *view)
+/* Drops what the transaction did to the view so far; false: that was nothing. */
+bool
+fe_evaluate_drop(FeApply *apply, const FeIngestView *view)
 {
 	int			kept = apply->current.first;
+	int			n = apply->nops;
 
-	for (int op = apply->current.first; op < apply->nops; op++)
+	for (int op = apply->current.first; op < n; op++)
 		if (apply->ops[op].view != view)
 			apply->ops[kept++] = apply->ops[op];
 	apply->nops = kept;
-	apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+	return kept < n;
 }
 
-/* The fact table of a joined view: its rows are not kept any more, for any dimension. */
-static void
-truncate_facts(FeApply *apply, FeIngestView *view)
+static bool
+reads_other_tables(const FePlan *plan, Oid relid)
 {
-	if (fe_pass_is_over_views(apply))
-		truncate_state(apply, view);
-	for (int d = 0; view->join && d < view->plan->join->ndims && fe_pass_is_over_parts(apply); d++)
-		truncate_state(apply, view->join->parts[FE_PART_FACTS(d)]);
+	for (int i = 0; i < plan->narms; i++)
+		if (plan->arms[i].source != relid)
+			return true;
+	return false;
 }
 
+/* One of the tables of a view is empty; whether all are shows at the end. */
+static void
+note_truncation(FeApply *apply, FeIngestView *view, Oid relid)
+{
+	FeTruncation *truncation = NULL;
+	ListCell   *lc;
+
+	foreach(lc, apply->current.truncations)
+		if (((FeTruncation *) lfirst(lc))->view == view)
+			truncation = lfirst(lc);
+	if (truncation == NULL)
+	{
+		truncation = palloc0(sizeof(FeTruncation));
+		truncation->view = view;
+		apply->current.truncations = lappend(apply->current.truncations, truncation);
+	}
+	truncation->relids = list_append_unique_oid(truncation->relids, relid);
+	/* whose rows these were is not known any more */
+	truncation->mixed |= fe_evaluate_drop(apply, view);
+}
+
+/*
+ * TRUNCATE: what the transaction did to the view so far no longer counts.  Of
+ * a view that reads several tables that is not known before its end.
+ */
 void
 fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 {
@@ -418,14 +443,55 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 		const FeIngestUse *use = &table->uses[i];
 		FeIngestView *view = use->view;
 
-		if (!fe_evaluate_takes(apply, view))
+		if (!fe_evaluate_takes(apply, view) ||
+			(i > 0 && table->uses[i - 1].view == view && view->join == NULL))
 			continue;
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;
 		if (view->join && use->arm > 0)
 			fe_join_dimension_truncate(apply, use);
+		else if (view->join)
+			fe_join_fact_truncate(apply, use);
+		else if (reads_other_tables(view->plan, rec->relid))
+			note_truncation(apply, view, rec->relid);
 		else
-			truncate_facts(apply, view);
+		{
+			(void) fe_evaluate_drop(apply, view);
+			apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+		}
+	}
+}
+
+static bool
+is_truncated_whole(const FeTruncation *truncation)
+{
+	const FePlan *plan = truncation->view->plan;
+
+	for (int i = 0; i < plan->narms; i++)
+		if (!list_member_oid(truncation->relids, plan->arms[i].source))
+			return false;
+	return !truncation->mixed;
+}
+
+/*
+ * Several tables flow into the same accumulators: what one of them has
+ * contributed cannot be taken out again without its rows.  If all of them
+ * were emptied, before the transaction brought new rows, nothing is left;
+ * else the view is built anew.
+ */
+void
+fe_evaluate_truncations(FeApply *apply)
+{
+	ListCell   *lc;
+
+	foreach(lc, apply->current.truncations)
+	{
+		FeTruncation *truncation = lfirst(lc);
+
+		if (is_truncated_whole(truncation))
+			apply->current.truncated = lappend(apply->current.truncated, truncation->view);
+		else
+			apply->current.rebuilt = lappend(apply->current.rebuilt, truncation->view);
 	}
 }

@@ -26,9 +26,19 @@ typedef struct FeGroupTxn
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	int			changes;
+	List	   *truncations;	/* FeTruncation *, of views that read several tables */
 	List	   *truncated;		/* FeIngestView * cleared by it */
+	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
 } FeGroupTxn;
+
+/* Of a view that reads several tables, those that a transaction truncated. */
+typedef struct FeTruncation
+{
+	FeIngestView *view;
+	List	   *relids;
+	bool		mixed;			/* rows of the transaction came before */
+} FeTruncation;
 
 /* Row images of a transaction that a view left out. */
 typedef struct FeLeftOut
@@ -85,6 +95,9 @@ struct FeApply
 	FeIngestTable *last_table;	/* of the record read last */
 	const FeCaptureTable *last_columns;
 };
+
+/* Why such a view is built anew, for the log. */
+#define FE_TABLE_OF_SEVERAL_TRUNCATED	"one of the tables that it reads was truncated"
 
 /* ---- passes.c -------------------------------------------------------------- */
 
@@ -168,6 +181,8 @@ extern bool fe_apply_merge_rows(FeApply *apply);
 extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 /* TRUNCATE: what the transaction did to the view so far no longer counts. */
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
+/* At the end of the transaction: which views it leaves to be built anew. */
+extern void fe_evaluate_truncations(FeApply *apply);
 
 /* For joins: the pieces of that. */
 extern FeIngestTable *fe_evaluate_table(FeApply *apply, Oid relid);
@@ -183,6 +198,8 @@ extern bool fe_evaluate_same(const FeIngestView *view, const FeDelta *a, const F
 /* evaluate(arg), whose error stops this view or is skipped by it, as the view's owner. */
 extern void fe_evaluate_guarded(FeApply *apply, FeIngestView *view,
 								void (*evaluate) (void *arg), void *arg);
+/* Drops what the transaction did to the view, or part, so far; false: that was nothing. */
+extern bool fe_evaluate_drop(FeApply *apply, const FeIngestView *view);
 extern void fe_group_push(FeApply *apply, const FeOp *op);
 
 /* ---- join.c ------------------------------------------------------------------- */
@@ -202,6 +219,8 @@ extern void fe_join_fact_change(FeApply *apply, const FeIngestUse *use, FeIngest
 extern void fe_join_dimension_change(FeApply *apply, const FeIngestUse *use,
 									 FeIngestTable *table, const FeRecord *rec);
 
+/* TRUNCATE of either. */
+extern void fe_join_fact_truncate(FeApply *apply, const FeIngestUse *use);
 extern void fe_join_dimension_truncate(FeApply *apply, const FeIngestUse *use);
 
 /* The key of a dimension's row.  False: it has a NULL, and so is never looked up. */

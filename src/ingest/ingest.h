@@ -62,6 +62,7 @@ typedef struct FeIngestView
 	bool		store_is_ours;	/* what is stored of it is of this build */
 	FeIngestJoin *join;			/* NULL: no joins */
 	struct FeIngestView *whole; /* of a part: the view */
+	const char *rebuild;		/* why it is to be built anew, or NULL */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
@@ -159,6 +160,13 @@ extern FeIngestTable *fe_ingest_table(FeIngest *ingest, Oid relid);
 extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
 /* Throws a view's state away; it waits for a new backfill not before retry_at. */
 extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
+/*
+ * What the log does not tell row by row happened to a table: the view is built
+ * anew, and says so till then.  Raises no error; why: a constant.
+ */
+extern void fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why);
+/* Throws the state of such views away: they wait for a backfill. */
+extern void fe_ingest_begin_rebuilds(FeIngest *ingest);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
 /* The state of a view, and of its parts. */
 extern void fe_ingest_set_state(FeIngestView *view, FeViewState state);
@@ -191,10 +199,16 @@ extern FeIngestView *fe_apply_failed_view(FeApply *apply, bool *skips);
 extern bool fe_apply_in_middle(const FeApply *apply);
 extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
 
-/* ---- join.c, join_load.c: views with joins -------------------------------------- */
+/* ---- join_parts.c, join_load.c: views with joins -------------------------------------- */
 
 /* Fills in view->join, with parts that have no state yet; in the view's context. */
 extern void fe_join_create(FeIngestView *view);
+/* These do nothing for a view without joins.  Find: false, a part has no state. */
+extern bool fe_join_find_parts(FeIngestView *view);
+extern void fe_join_claim_parts(FeIngestView *view);
+extern void fe_join_release_parts(FeIngest *ingest, FeIngestView *view);
+extern void fe_join_open_parts(FeIngest *ingest, FeIngestView *view);
+extern void fe_join_adopt_parts(FeIngestView *view, FeIngestView *newer);
 /*
  * Backfill: the rows of all dimensions are in.  Joins what rows of the fact table
  * the log has brought so far.  Inside a transaction.  False: no memory for it.
@@ -283,6 +297,7 @@ typedef struct FeBackfillShared
 	PGPROC	   *helper_proc;
 	double		rows_expected;
 	Size		tables_offset;	/* the capture set's text: tables, their columns */
+	int			last_table;		/* is read after all others; -1: none */
 	Size		queue_offset;
 	TransactionId xmin;
 	TransactionId xmax;

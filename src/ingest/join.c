@@ -21,60 +21,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 
 #include "ingest/group.h"
-
-/* ---- a view's join ----------------------------------------------------------------- */
-
-static void
-add_column(const FePlan *plan, FeImageForm *form, int column)
-{
-	fe_image_column_init(&form->columns[form->ncolumns++],
-						 getBaseType(TupleDescAttr(plan->row_desc, column)->atttypid));
-}
-
-static void
-make_form(const FePlan *plan, int part, FeImageForm *form)
-{
-	const FeDimension *dim = &plan->join->dims[part / 2];
-
-	form->columns = palloc0(sizeof(FeImageColumn) * (plan->join->ncolumns + 1));
-	if (part == FE_PART_ROWS(part / 2))
-		for (int i = 0; i < dim->ncolumns; i++)
-			add_column(plan, form, dim->first + i);
-	else
-		for (int i = 0; i < dim->nkept; i++)
-			add_column(plan, form, dim->kept[i]);
-}
-
-void
-fe_join_create(FeIngestView *view)
-{
-	FeJoin	   *plan = view->plan->join;
-	FeIngestJoin *join;
-
-	if (plan == NULL)
-		return;
-	join = view->join = palloc0(sizeof(FeIngestJoin));
-	join->nparts = plan->nparts;
-	join->parts = palloc0(sizeof(FeIngestView *) * plan->nparts);
-	join->forms = palloc0(sizeof(FeImageForm) * plan->nparts);
-	join->row = palloc0(sizeof(Datum) * plan->ncolumns);
-	join->nulls = palloc0(sizeof(bool) * plan->ncolumns);
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		FeIngestView *part = palloc0(sizeof(FeIngestView));
-
-		part->cxt = view->cxt;
-		part->plan = plan->parts[i];
-		part->nvalues = list_length(part->plan->rowexprs);
-		part->whole = view;
-		join->parts[i] = part;
-		make_form(view->plan, i, &join->forms[i]);
-	}
-}
 
 /* ---- keys -------------------------------------------------------------------------- */
 
@@ -476,17 +427,30 @@ fe_join_dimension_change(FeApply *apply, const FeIngestUse *use, FeIngestTable *
 		take_dimension(apply, view, use->arm - 1, table->newvalues, table->newnulls, 1);
 }
 
+/* ---- TRUNCATE ------------------------------------------------------------------------------ */
+
+static void
+truncate_state(FeApply *apply, FeIngestView *view)
+{
+	(void) fe_evaluate_drop(apply, view);
+	apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+}
+
 void
 fe_join_dimension_truncate(FeApply *apply, const FeIngestUse *use)
 {
-	FeIngestView *part = use->view->join->parts[FE_PART_ROWS(use->arm - 1)];
-	int			kept = apply->current.first;
+	if (!is_netted(apply, use->view) && fe_pass_is_over_parts(apply))
+		truncate_state(apply, use->view->join->parts[FE_PART_ROWS(use->arm - 1)]);
+}
 
-	if (is_netted(apply, use->view) || !fe_pass_is_over_parts(apply))
-		return;
-	for (int op = apply->current.first; op < apply->nops; op++)
-		if (apply->ops[op].view != part)
-			apply->ops[kept++] = apply->ops[op];
-	apply->nops = kept;
-	apply->current.truncated = list_append_unique_ptr(apply->current.truncated, part);
+/* No rows of the fact table are kept any more, for any dimension. */
+void
+fe_join_fact_truncate(FeApply *apply, const FeIngestUse *use)
+{
+	FeIngestView *view = use->view;
+
+	if (fe_pass_is_over_views(apply))
+		truncate_state(apply, view);
+	for (int d = 0; d < view->plan->join->ndims && fe_pass_is_over_parts(apply); d++)
+		truncate_state(apply, view->join->parts[FE_PART_FACTS(d)]);
 }

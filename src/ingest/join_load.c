@@ -102,7 +102,7 @@ load_facts(void *arg)
 bool
 fe_join_load(FeApply *apply, FeBackfillJob *job, FeIngestView *view)
 {
-	JoinLoad	load = {apply, view};
+	JoinLoad	load = {apply, view, false};
 	MemoryContext old = MemoryContextSwitchTo(apply->group_cxt);
 
 	fe_apply_begin_rows(apply, job);

@@ -245,8 +245,8 @@ static void
 check_size(FeApply *apply, FeIngestView *view)
 {
 	if (apply->net_cxt->mem_allocated > FE_NET_BYTES)
-		fe_ingest_fail_view(apply->ingest, view,
-							"a transaction changed more rows of a joined table than are taken step by step; the feature view is built anew");
+		fe_ingest_rebuild_view(apply->ingest, view,
+							   "a transaction changed more rows of a joined table than are taken in one by one");
 }
 
 static void
@@ -521,7 +521,7 @@ static void
 correct_key(FeApply *apply, NetDimension *net, const NetKey *key)
 {
 	FeIngestView *view = net->view;
-	Correction	c = {apply, net};
+	Correction	c = {apply, net, 0, 0};
 	FeJoinProbe probe;
 	FeRowsIter	it;
 	Datum		image;
@@ -588,7 +588,7 @@ fe_net_apply(FeApply *apply)
 
 	foreach(lc, apply->net->dims)
 	{
-		Correction	c = {apply, lfirst(lc)};
+		Correction	c = {apply, lfirst(lc), 0, 0};
 
 		if (!apply->again && fe_evaluate_takes(apply, c.net->view))
 			fe_evaluate_guarded(apply, c.net->view, apply_dimension, &c);

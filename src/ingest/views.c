@@ -62,6 +62,7 @@ view_create(int32 viewid)
 	}
 	fe_ingest_renew_programs(view);
 	storage_of_values(view);
+	fe_join_create(view);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, TopMemoryContext);
 	return view;
@@ -112,8 +113,10 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->live_lsn = view->live_lsn;
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
+	newer->rebuild = view->rebuild;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
+	fe_join_adopt_parts(view, newer);
 }
 
 /*
@@ -131,15 +134,17 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	{
 		FeViewState state = pg_atomic_read_u32(&shared->state);
 
-		if (state == FE_VIEW_LIVE || state == FE_VIEW_FAILED)
+		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) && fe_join_find_parts(view))
 			view->shared = shared;
 		else
 			fe_view_release(ingest->heap, shared, plan);
 	}
 	if (view->shared == NULL)
 	{
+		fe_join_release_parts(ingest, view);
 		view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version, online);
-		fe_view_set_state(view->shared, FE_VIEW_WAITING);
+		fe_join_claim_parts(view);
+		fe_ingest_set_state(view, FE_VIEW_WAITING);
 	}
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
@@ -153,6 +158,7 @@ view_open_writer(FeIngest *ingest, FeIngestView *view)
 
 	view->writer = fe_state_writer_create(ingest->heap, view->shared, view->plan);
 	MemoryContextSwitchTo(old);
+	fe_join_open_parts(ingest, view);
 }
 
 static void
@@ -171,6 +177,7 @@ view_drop(FeIngest *ingest, FeIngestView *view)
 	if (view->writer)
 		fe_state_writer_free(view->writer);
 	view->writer = NULL;
+	fe_join_release_parts(ingest, view);
 	fe_view_release(ingest->heap, view->shared, view->plan);
 	if (view->seen)
 		pfree(view->seen);
@@ -186,9 +193,11 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 
 	fe_backfill_forget_view(ingest, view);
 	fe_state_writer_free(view->writer);
+	fe_join_release_parts(ingest, view);
 	fe_view_release(ingest->heap, view->shared, plan);
 	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
 								 plan->options.online_enabled);
+	fe_join_claim_parts(view);
 	view->shared->failures = failures;
 	view->shared->last_error_at = failed_at;
 	view_open_writer(ingest, view);
@@ -197,11 +206,39 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->live_lsn = InvalidXLogRecPtr;
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
+	view->rebuild = NULL;
 	view->skips_reported = 0;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
-	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+	fe_ingest_set_state(view, FE_VIEW_WAITING);
+}
+
+void
+fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why)
+{
+	view->applying = false;
+	fe_backfill_forget_view(ingest, view);
+	view->scanned = false;
+	view->rebuild = why;
+	fe_ingest_set_state(view, FE_VIEW_WAITING);
+}
+
+void
+fe_ingest_begin_rebuilds(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->rebuild == NULL)
+			continue;
+		ereport(LOG,
+				(errmsg("feature view \"%s\" is built anew: %s", view->plan->name, view->rebuild)));
+		fe_ingest_reset_view(ingest, view);
+	}
 }
 
 /* What the error left behind in the old one may be in any state. */
@@ -216,8 +253,14 @@ fe_ingest_renew_programs(FeIngestView *view)
 	view->program_cxt = AllocSetContextCreate(view->cxt, "feature view program",
 											  ALLOCSET_SMALL_SIZES);
 	view->programs = MemoryContextAllocZero(view->program_cxt, sizeof(FeRowProgram *) * narms);
+	view->runs_code = false;
 	for (int i = 0; i < narms; i++)
+	{
+		if (view->plan->arms[i].form == FE_FORM_DIMENSION)
+			continue;
 		view->programs[i] = fe_row_program_create(view->plan, i, view->program_cxt);
+		view->runs_code |= fe_row_program_runs_code(view->programs[i]);
+	}
 }
 
 /*
@@ -243,7 +286,7 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	view->scanned = false;
 	fe_view_set_error(view->shared, message,
 					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay));
-	fe_view_set_state(view->shared, FE_VIEW_FAILED);
+	fe_ingest_set_state(view, FE_VIEW_FAILED);
 	ConditionVariableBroadcast(&ingest->db->progress);
 	ereport(LOG,
 			(errmsg("feature view \"%s\" has stopped: %s", view->plan->name, message),
@@ -268,6 +311,8 @@ fe_ingest_lose_state(FeIngest *ingest, const char *why)
 	}
 	list_free(ingest->views);
 	ingest->views = NIL;
+	list_free(ingest->states);
+	ingest->states = NIL;
 	ingest->catalog_loaded = false;
 	fe_view_forget_all(MyDatabaseId);
 	fe_heap_reset(ingest->heap);
@@ -305,8 +350,8 @@ release_strange_state(FeIngest *ingest, List *ids)
 		if (shared->dboid != MyDatabaseId ||
 			pg_atomic_read_u32(&shared->state) == FE_VIEW_FREE)
 			continue;
-		view = list_member_int(ids, shared->viewid) ?
-			view_create_unless_dropped(shared->viewid) : NULL;
+		view = list_member_int(ids, fe_view_of_part(shared->viewid)) ?
+			view_create_unless_dropped(fe_view_of_part(shared->viewid)) : NULL;
 		fits = view != NULL && view->plan->state_version == shared->state_version;
 		if (view)
 			view_free(view);
@@ -345,6 +390,30 @@ load_view(FeIngest *ingest, int32 viewid)
 	return view;
 }
 
+/* All that has state, numbered. */
+static void
+list_states(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	list_free(ingest->states);
+	ingest->states = NIL;
+	ingest->joined = false;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		view->index = list_length(ingest->states);
+		ingest->states = lappend(ingest->states, view);
+		for (int i = 0; view->join && i < view->join->nparts; i++)
+		{
+			view->join->parts[i]->index = list_length(ingest->states);
+			ingest->states = lappend(ingest->states, view->join->parts[i]);
+		}
+		ingest->joined |= view->join != NULL;
+	}
+}
+
 bool
 fe_ingest_load_views(FeIngest *ingest)
 {
@@ -378,11 +447,11 @@ fe_ingest_load_views(FeIngest *ingest)
 			complete = false;
 			continue;
 		}
-		view->index = list_length(views);
 		views = lappend(views, view);
 	}
 	list_free(ingest->views);
 	ingest->views = views;
+	list_states(ingest);
 	MemoryContextSwitchTo(old);
 
 	/* what has changed may be the tables, which the check is for: not later */
