@@ -3,7 +3,7 @@
 import math
 import time
 
-from views import batch_query
+from views import NKEYS, batch_query
 from workload import run
 
 FLOATS = (700, 701)
@@ -52,7 +52,7 @@ def diff_rows(got, want, floats, nkeys):
 
 
 def nkeys_of(name):
-    return {"v_two_keys": 2, "v_key_expression": 2}.get(name, 1)
+    return NKEYS.get(name, 1)
 
 
 def compare_view(conn, T, name, query):

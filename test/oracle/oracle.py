@@ -16,7 +16,7 @@ import time
 from compare import settled_redis_differences, view_differences
 from redis_client import Redis
 from tap import finish, ok
-from views import SCHEMA, VIEWS
+from views import DROP, SCHEMA, VIEWS
 from workload import COLUMNS, ROW, Session, connect, create_view, run
 
 SEEDS = [int(s) for s in os.environ.get("ORACLE_SEEDS", "1 2").split()]
@@ -100,7 +100,8 @@ def run_seed(seed):
 def finish_seed(conn, redis, seed, made):
     for name, _, _ in VIEWS:
         run(conn, "SELECT drop_feature_view(%s)", (name,))
-    run(conn, "DROP TABLE events")
+    for sql in DROP:
+        run(conn, sql)
     deadline = time.monotonic() + 60
     while (run(conn, "SELECT count(*) FROM pg_replication_slots")[0][0] or redis.keys("*")) \
             and time.monotonic() < deadline:

@@ -5,6 +5,8 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+import views_joins
+
 SCHEMA = """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
@@ -26,7 +28,9 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-"""
+""" + views_joins.SCHEMA
+
+DROP = ["DROP TABLE events", views_joins.DROP]
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -191,6 +195,9 @@ VIEWS = [
         FROM events GROUP BY customer""", {"on_error": "skip"}),
 ]
 
+# How many key columns, where it is not one.
+NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
+
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.
 WITHOUT_ERRORS = {
@@ -198,6 +205,11 @@ WITHOUT_ERRORS = {
         AND (qty IS DISTINCT FROM 3 OR created IS NULL OR NOT isfinite(created)) GROUP BY""",
     "v_skips_seldom": " WHERE amount <> 13.37 GROUP BY",
 }
+
+
+VIEWS += views_joins.VIEWS
+WITHOUT_ERRORS.update(views_joins.WITHOUT_ERRORS)
+NKEYS.update(views_joins.NKEYS)
 
 
 def batch_query(name, query):
