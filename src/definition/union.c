@@ -146,7 +146,8 @@ arms_of(FeFlatLevel *level, Node *node)
 	op = castNode(SetOperationStmt, node);
 	if (op->op != SETOP_UNION || !op->all)
 		refuse_operation(level, op);
-	arms = list_concat(arms_of(level, op->larg), arms_of(level, op->rarg));
+	arms = arms_of(level, op->larg);
+	arms = list_concat(arms, arms_of(level, op->rarg));
 	foreach(lc, arms)
 		cast_columns(lfirst(lc), op);
 	return arms;
