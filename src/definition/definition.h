@@ -118,6 +118,11 @@ extern List *fe_row_names(TupleDesc row_desc, Oid source);
  * joined row.  Fills in arms, row_desc and join.
  */
 extern void fe_join_tables(const FeAnalysis *a, FeFlat *flat, List *tables);
+/*
+ * By which equality a dimension is looked up, as SQL; tables are named by this
+ * prefix and their arm's number, or by their own names (NULL).
+ */
+extern char *fe_join_key_text(const FeJoin *join, int d, int k, const char *prefix);
 extern Bitmapset *fe_join_source_attrs(const FeJoin *join, int arm);
 
 /* ---- check_sql.c ----------------------------------------------------------- */
@@ -128,6 +133,8 @@ extern Bitmapset *fe_join_source_attrs(const FeJoin *join, int arm);
  * with the same search_path.
  */
 extern char *fe_check_statement(const FePlan *plan, int sample);
+/* OPERATOR(schema.=) */
+extern char *fe_operator_text(Oid op);
 
 /* ---- source.c ------------------------------------------------------------- */
 

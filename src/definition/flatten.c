@@ -338,8 +338,13 @@ take_source(FlatLevel *level, int rtindex)
 	foreach(lc, row->tables)
 		table->mention += ((FeFlatTable *) lfirst(lc))->relid == rte->relid;
 	if (row->desc != NULL)
-		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("joins with UNION ALL are"),
-			   NULL);
+	{
+		foreach(lc, row->arms)
+			table->mention += ((FeFlatArm *) lfirst(lc))->source == rte->relid;
+		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
+			   _("joins with UNION ALL are"),
+			   _("Join the feature view with other tables when reading it."));
+	}
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid);

@@ -18,213 +18,12 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/stratnum.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/parse_coerce.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
-#include "definition/definition.h"
-
-/* An equality of a column of a dimension with one of the fact table. */
-typedef struct Equality
-{
-	Node	   *condition;
-	Var		   *dim;
-	Var		   *fact;
-	Oid			op;
-	Oid			collation;
-} Equality;
-
-/* ---- equalities ---------------------------------------------------------------- */
-
-/* The column that an expression is but for a change of name of its type, or NULL. */
-static Var *
-plain_column(Node *node)
-{
-	while (node && IsA(node, RelabelType))
-		node = (Node *) ((RelabelType *) node)->arg;
-	return node && IsA(node, Var) ? (Var *) node : NULL;
-}
-
-/* NULL: it is not an equality of these two tables' columns. */
-static Equality *
-parse_equality(Node *condition, int fact, int dim)
-{
-	OpExpr	   *op = (OpExpr *) condition;
-	Equality   *eq;
-	Var		   *left;
-	Var		   *right;
-
-	if (!IsA(condition, OpExpr) || list_length(op->args) != 2)
-		return NULL;
-	left = plain_column(linitial(op->args));
-	right = plain_column(lsecond(op->args));
-	if (left == NULL || right == NULL)
-		return NULL;
-	if (!(left->varno == dim && right->varno == fact) &&
-		!(left->varno == fact && right->varno == dim))
-		return NULL;
-	eq = palloc0(sizeof(Equality));
-	eq->condition = condition;
-	eq->dim = left->varno == dim ? left : right;
-	eq->fact = left->varno == dim ? right : left;
-	eq->op = op->opno;
-	eq->collation = op->inputcollid;
-	return eq;
-}
-
-static bool
-is_integer(Oid type)
-{
-	return type == INT2OID || type == INT4OID || type == INT8OID;
-}
-
-/*
- * The type whose default equality the operator is, for both columns; InvalidOid
- * where there is none.  Integers of different width are compared as int8.
- */
-static Oid
-type_of_equality(const Equality *eq)
-{
-	Oid			dim = getBaseType(eq->dim->vartype);
-	Oid			fact = getBaseType(eq->fact->vartype);
-	Oid			lefttype;
-	Oid			righttype;
-	Oid			type;
-	TypeCacheEntry *entry;
-
-	if (is_integer(dim) && is_integer(fact))
-		type = INT8OID;
-	else
-	{
-		op_input_types(eq->op, &lefttype, &righttype);
-		type = IsPolymorphicType(lefttype) ? dim : lefttype;
-		if (lefttype != righttype || !IsBinaryCoercible(dim, type) ||
-			!IsBinaryCoercible(fact, type) || (IsPolymorphicType(lefttype) && fact != dim))
-			return InvalidOid;
-	}
-	entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY |
-							  TYPECACHE_HASH_EXTENDED_PROC);
-	if (!OidIsValid(entry->eq_opr) || !OidIsValid(entry->hash_extended_proc) ||
-		!OidIsValid(entry->btree_opf) ||
-		get_op_opfamily_strategy(eq->op, entry->btree_opf) != BTEqualStrategyNumber)
-		return InvalidOid;
-	return type;
-}
-
-static List *
-find_equalities(List *conditions, int fact, int dim)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, conditions)
-	{
-		Equality   *eq = parse_equality(lfirst(lc), fact, dim);
-
-		if (eq != NULL && OidIsValid(type_of_equality(eq)))
-			result = lappend(result, eq);
-	}
-	return result;
-}
-
-/* ---- unique keys --------------------------------------------------------------- */
-
-/* Two collations, of an index and of a comparison, under which the same is equal. */
-static bool
-same_equality(Oid a, Oid b)
-{
-	if (a == b || !OidIsValid(a) || !OidIsValid(b))
-		return a == b;
-	return get_collation_isdeterministic(a) && get_collation_isdeterministic(b);
-}
-
-static Equality *
-equality_of_column(List *equalities, AttrNumber attnum, Oid opclass, Oid collation)
-{
-	ListCell   *lc;
-
-	foreach(lc, equalities)
-	{
-		Equality   *eq = lfirst(lc);
-		TypeCacheEntry *entry = lookup_type_cache(type_of_equality(eq), TYPECACHE_BTREE_OPFAMILY);
-
-		if (eq->dim->varattno == attnum && get_opclass_family(opclass) == entry->btree_opf &&
-			same_equality(collation, eq->collation))
-			return eq;
-	}
-	return NULL;
-}
-
-/* Those of the equalities that give all columns of this index; NIL if they do not. */
-static List *
-equalities_of_index(HeapTuple tup, List *equalities)
-{
-	Form_pg_index index = (Form_pg_index) GETSTRUCT(tup);
-	List	   *result = NIL;
-	oidvector  *opclasses;
-	oidvector  *collations;
-	bool		isnull;
-
-	if (!index->indisunique || !index->indisvalid || !index->indimmediate ||
-		!heap_attisnull(tup, Anum_pg_index_indpred, NULL) ||
-		!heap_attisnull(tup, Anum_pg_index_indexprs, NULL))
-		return NIL;
-	opclasses = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tup,
-															  Anum_pg_index_indclass, &isnull));
-	collations = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tup,
-															   Anum_pg_index_indcollation,
-															   &isnull));
-	for (int i = 0; i < index->indnkeyatts; i++)
-	{
-		Equality   *eq = equality_of_column(equalities, index->indkey.values[i],
-											opclasses->values[i], collations->values[i]);
-
-		if (eq == NULL)
-			return NIL;
-		result = lappend(result, eq);
-	}
-	return result;
-}
-
-/* The equalities that look at most one row up; NIL: there is no such unique key. */
-static List *
-unique_lookup(Oid relid, List *equalities, Oid *index)
-{
-	Relation	rel = RelationIdGetRelation(relid);
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	*index = InvalidOid;
-	if (rel == NULL)
-		return NIL;
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		HeapTuple	tup = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
-		List	   *found;
-
-		if (!HeapTupleIsValid(tup))
-			continue;
-		found = equalities_of_index(tup, equalities);
-		ReleaseSysCache(tup);
-		if (found == NIL || (result != NIL && list_length(found) >= list_length(result)))
-			continue;
-		result = found;
-		*index = lfirst_oid(lc);
-	}
-	RelationClose(rel);
-	return result;
-}
+#include "definition/joins.h"
 
 /* ---- which table is which --------------------------------------------------------- */
 
@@ -242,8 +41,8 @@ static List *
 find_lookup(const FeFlat *flat, List *tables, int fact, int dim, bool any, Oid *index)
 {
 	const FeFlatTable *table = list_nth(tables, dim - 1);
-	List	   *equalities = find_equalities(conditions_of(flat, table), fact, dim);
-	List	   *lookup = unique_lookup(table->relid, equalities, index);
+	List	   *equalities = fe_lookup_equalities(conditions_of(flat, table), fact, dim);
+	List	   *lookup = fe_lookup_unique(table->relid, equalities, index);
 
 	return lookup == NIL && any ? equalities : lookup;
 }
@@ -267,6 +66,29 @@ location_of(const FeAnalysis *a, const FeFlatTable *table)
 	return fe_relation_location(a, table->relid, table->mention);
 }
 
+static void
+check_tables(const FeAnalysis *a, List *tables, int fact)
+{
+	const FeFlatTable *f = list_nth(tables, fact - 1);
+
+	if (list_length(tables) > FE_MAX_DIMENSIONS + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a feature view cannot join more than %d tables", FE_MAX_DIMENSIONS + 1),
+				 fe_errposition(a, location_of(a, list_nth(tables, FE_MAX_DIMENSIONS + 1)))));
+	for (int i = 1; i <= list_length(tables); i++)
+	{
+		const FeFlatTable *table = list_nth(tables, i - 1);
+
+		if (i != fact && table->relid == f->relid)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a table cannot be joined to itself in a feature view"),
+					 errhint("Join the feature view with the table when reading it."),
+					 fe_errposition(a, location_of(a, i > fact ? table : f))));
+	}
+}
+
 /* No table has all others looked up: says so of the first one that could be it. */
 static void
 refuse_join(const FeAnalysis *a, const FeFlat *flat, List *tables)
@@ -281,6 +103,7 @@ refuse_join(const FeAnalysis *a, const FeFlat *flat, List *tables)
 		fact++;
 	while (dim == fact || find_lookup(flat, tables, fact, dim, false, &index) != NIL)
 		dim++;
+	check_tables(a, tables, fact);
 	factname = get_rel_name(((FeFlatTable *) list_nth(tables, fact - 1))->relid);
 	dimname = get_rel_name(((FeFlatTable *) list_nth(tables, dim - 1))->relid);
 	ereport(ERROR,
@@ -305,28 +128,6 @@ find_fact_table(const FeAnalysis *a, const FeFlat *flat, List *tables)
 				return fact;
 	refuse_join(a, flat, tables);
 	return 0;
-}
-
-static void
-check_tables(const FeAnalysis *a, List *tables, int fact)
-{
-	const FeFlatTable *f = list_nth(tables, fact - 1);
-
-	if (list_length(tables) > FE_MAX_DIMENSIONS + 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a feature view cannot join more than %d tables", FE_MAX_DIMENSIONS + 1),
-				 fe_errposition(a, location_of(a, list_nth(tables, FE_MAX_DIMENSIONS + 1)))));
-	for (int i = 1; i <= list_length(tables); i++)
-	{
-		const FeFlatTable *table = list_nth(tables, i - 1);
-
-		if (i != fact && table->relid == f->relid)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a table cannot be joined to itself in a feature view"),
-					 fe_errposition(a, location_of(a, i > fact ? table : f))));
-	}
 }
 
 /* ---- the joined row ------------------------------------------------------------------ */
@@ -456,12 +257,12 @@ describe_row(const RowBuilder *b)
 /* ---- dimensions ------------------------------------------------------------------------ */
 
 static void
-fill_key(const RowBuilder *b, FeJoinKey *key, const Equality *eq)
+fill_key(const RowBuilder *b, FeJoinKey *key, const FeEquality *eq)
 {
 	key->attnum = eq->dim->varattno;
 	key->column = column_number(b->join, 0, eq->fact->varattno);
 	key->op = eq->op;
-	key->type = type_of_equality(eq);
+	key->type = fe_lookup_type(eq);
 	key->collation = eq->collation;
 	key->dim_type = getBaseType(eq->dim->vartype);
 	key->fact_type = getBaseType(eq->fact->vartype);
@@ -523,7 +324,7 @@ other_conditions(List *conditions, List *lookups)
 
 		foreach(lk, lookups)
 			foreach(le, (List *) lfirst(lk))
-				used |= ((Equality *) lfirst(le))->condition == lfirst(lc);
+				used |= ((FeEquality *) lfirst(le))->condition == lfirst(lc);
 		if (!used)
 			result = lappend(result, lfirst(lc));
 	}
@@ -645,7 +446,7 @@ fe_join_tables(const FeAnalysis *a, FeFlat *flat, List *tables)
 	elsewhere = bms_copy(b.used[b.fact]);
 	foreach(lc, lookups)
 		foreach(le, (List *) lfirst(lc))
-			(void) note_columns((Node *) ((Equality *) lfirst(le))->fact, &b);
+			(void) note_columns((Node *) ((FeEquality *) lfirst(le))->fact, &b);
 	join->columns = palloc0(sizeof(FeJoinColumn) * (total_used(&b) + 1));
 	add_columns(&b, b.fact);
 	for (int t = 1; t <= list_length(tables); t++)

@@ -95,9 +95,9 @@ fe_join_row_key(const FeIngestView *view, int d, int part, FeJoinProbe *probe)
 	{
 		const FeJoinKey *key = &dim->keys[k];
 		bool		isnull = join->nulls[key->column];
+		Datum		value = join->row[key->column];
 
-		set_key(plan, k, probe,
-				isnull ? (Datum) 0 : key_value(key, key->fact_type, join->row[key->column]), isnull);
+		set_key(plan, k, probe, isnull ? (Datum) 0 : key_value(key, key->fact_type, value), isnull);
 		has_null |= isnull;
 	}
 	probe->delta.hash = fe_key_hash(plan, probe->values, probe->nulls);
