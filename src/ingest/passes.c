@@ -28,6 +28,7 @@
 #define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state, to begin with */
 #define FE_MAX_ROOM_PARTS	256 /* ... and when it was found missing */
 #define FE_MAX_PARTS		4096
+#define FE_CORRECTION_FACTOR	4
 /* With fewer row images a transaction waits for room, to come in as a whole. */
 #define FE_SMALL_TXN		(16 * 1024)
 
@@ -108,14 +109,25 @@ divide(FeApply *apply, uint32 factor)
 	limit_passes(apply);
 }
 
-/* So many passes for one; a quarter more than the share of the batch that was read. */
 static uint32
-passes_for_batch(const FeApply *apply)
+passes_for_records(const FeApply *apply)
 {
 	Size		read = Max(fe_batch_bytes_read(apply->batch), 1);
 	Size		factor = 1 + fe_batch_bytes(apply->batch) / read * 5 / 4;
 
 	return Min(Max(factor, 2), FE_MAX_PARTS);
+}
+
+/*
+ * So many passes for one; a quarter more than the share of the batch that was read.
+ * Of rows that are corrected nobody knows how many there are.
+ */
+static uint32
+passes_for_batch(const FeApply *apply)
+{
+	if (apply->correcting)
+		return FE_CORRECTION_FACTOR;
+	return passes_for_records(apply);
 }
 
 /* Parts of the hash space do not divide what is nearly all of one entity. */
