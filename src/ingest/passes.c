@@ -22,7 +22,9 @@
 
 #include "ingest/group.h"
 
+#ifndef FE_PASS_LIMIT			/* a test may want many passes */
 #define FE_PASS_LIMIT		(128 * 1024 * 1024) /* of evaluated rows, if they can be divided */
+#endif
 #define FE_SMALL_BATCH		(1024 * 1024)
 #define FE_ROOM_PER_BYTE	8	/* of state, for a byte of records, amply */
 #define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state, to begin with */
