@@ -303,7 +303,8 @@ CREATE TABLE checkpoint (
 	entities bigint NOT NULL,
 	full_bytes bigint NOT NULL,
 	more_bytes bigint NOT NULL,
-	written_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	written_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	partitions bytea	-- what it has rows of, where a source is partitioned
 );
 COMMENT ON TABLE checkpoint IS
 'per feature view: the last whole checkpoint; changes from replay_lsn on are replayed from the log after a restart';

@@ -91,12 +91,19 @@ sample_percent(Oid relid, int sample)
 	return sample > 0 && rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
 }
 
+/* Without what inherits from it, partitions aside. */
+static char *
+only_relation(Oid relid)
+{
+	return psprintf("%s%s", fe_is_partitioned(relid) ? "" : "ONLY ", qualified_relation(relid));
+}
+
 static void
 append_table(CheckSql *c, Oid relid, int sample)
 {
 	double		percent = sample_percent(relid, sample);
 
-	appendStringInfo(&c->sql, "ONLY %s", qualified_relation(relid));
+	appendStringInfoString(&c->sql, only_relation(relid));
 	if (percent < 100)
 		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
 }
@@ -169,13 +176,13 @@ append_joins(CheckSql *c, int sample)
 						 quote_identifier(get_attname(join->relids[join->columns[i].arm],
 													  join->columns[i].attnum, false)),
 						 quote_identifier(NameStr(TupleDescAttr(c->flat->row_desc, i)->attname)));
-	appendStringInfo(sql, " FROM ONLY %s AS a0", qualified_relation(join->relids[0]));
+	appendStringInfo(sql, " FROM %s AS a0", only_relation(join->relids[0]));
 	if (percent < 100)
 		appendStringInfo(sql, " TABLESAMPLE SYSTEM (%g)", percent);
 	for (int d = 0; d < join->ndims; d++)
 	{
-		appendStringInfo(sql, " %sJOIN ONLY %s AS a%d", join->dims[d].outer ? "LEFT " : "",
-						 qualified_relation(join->relids[d + 1]), d + 1);
+		appendStringInfo(sql, " %sJOIN %s AS a%d", join->dims[d].outer ? "LEFT " : "",
+						 only_relation(join->relids[d + 1]), d + 1);
 		for (int k = 0; k < join->dims[d].nkeys; k++)
 			appendStringInfo(sql, " %s %s", k ? "AND" : "ON",
 							 fe_join_key_text(join, d, k, "a"));

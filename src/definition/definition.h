@@ -140,6 +140,8 @@ extern char *fe_operator_text(Oid op);
 
 /* Refuses tables that cannot be a source. */
 extern void fe_source_check(const FeAnalysis *a, Oid relid);
+/* ALTER TABLE statements, each with a semicolon and a space after it; NULL: none is needed. */
+extern char *fe_partitions_missing_identities(Oid root);
 
 /* ---- windows.c ------------------------------------------------------------ */
 

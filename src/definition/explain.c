@@ -54,19 +54,36 @@ expr_text(ExplainContext *cxt, int expr)
 /* ---- source and keys ----------------------------------------------------------- */
 
 static void
+explain_partitions(ExplainContext *cxt, Oid source, const char *name)
+{
+	char	   *statements = fe_partitions_missing_identities(source);
+
+	put(cxt, "source", name, statements == NULL ?
+		"partitioned, replica identity FULL of every partition: updates and deletes are followed" :
+		psprintf("partitioned; needs %sor append_only => true", statements));
+}
+
+static void
 explain_source(ExplainContext *cxt, Oid source)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
 	Form_pg_class rel;
 	char	   *name;
 	bool		full;
+	bool		partitioned;
 
 	if (!HeapTupleIsValid(tup))
 		elog(ERROR, "cache lookup failed for relation %u", source);
 	rel = (Form_pg_class) GETSTRUCT(tup);
 	name = quote_qualified_identifier(get_namespace_name(rel->relnamespace), NameStr(rel->relname));
 	full = rel->relreplident == REPLICA_IDENTITY_FULL;
+	partitioned = rel->relkind == RELKIND_PARTITIONED_TABLE;
 	ReleaseSysCache(tup);
+	if (partitioned)
+	{
+		explain_partitions(cxt, source, name);
+		return;
+	}
 	put(cxt, "source", name,
 		full ? "replica identity FULL: updates and deletes are followed" :
 		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL%s", name,

@@ -213,7 +213,7 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	foreach(lc, txn->truncated)
 		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
 	foreach(lc, txn->rebuilt)
-		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TABLE_OF_SEVERAL_TRUNCATED);
+		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TRUNCATED_IN_PART);
 }
 
 /* A transaction is in: everybody may see it. */
@@ -395,6 +395,7 @@ evaluate_record(FeApply *apply, const FeRecord *rec)
 			end_txn(apply);
 			break;
 		case FE_RECORD_TRUNCATE:
+		case FE_RECORD_TRUNCATE_PART:
 			fe_evaluate_truncate(apply, rec);
 			break;
 		case FE_RECORD_INSERT:

@@ -141,15 +141,6 @@ job_serves(const FeBackfillJob *job, const FeIngestView *view)
 	return view->join == NULL || view->plan->arms[0].source == job->last;
 }
 
-static int
-number_of_table(const FeCaptureSet *set, Oid relid)
-{
-	for (int i = 0; i < set->ntables; i++)
-		if (set->tables[i].relid == relid)
-			return i;
-	return -1;
-}
-
 static void
 create_segment(FeBackfillJob *job)
 {
@@ -170,7 +161,7 @@ create_segment(FeBackfillJob *job)
 	shared->worker_proc = MyProc;
 	shared->worker_pid = MyProcPid;
 	shared->max_xip = max_xip;
-	shared->last_table = number_of_table(&job->set, job->last);
+	shared->last_relid = job->last;
 	shared->tables_offset = snapshot;
 	strcpy((char *) shared + snapshot, tables);
 	shared->queue_offset = head;

@@ -231,6 +231,8 @@ fe_evaluate_check_old(FeApply *apply, FeIngestView *view, const FeRecord *rec, i
 	if (!rec->has_old || absent_old > 0)
 	{
 		fe_ingest_fail_view(apply->ingest, view,
+							fe_is_partitioned(rec->relid) ?
+							"the old values of a changed row are not in the log: every partition of the table needs REPLICA IDENTITY FULL" :
 							"the old values of a changed row are not in the log: the table needs REPLICA IDENTITY FULL");
 		return false;
 	}
@@ -408,7 +410,7 @@ reads_other_tables(const FePlan *plan, Oid relid)
 
 /* One of the tables of a view is empty; whether all are shows at the end. */
 static void
-note_truncation(FeApply *apply, FeIngestView *view, Oid relid)
+note_truncation(FeApply *apply, FeIngestView *view, const FeRecord *rec)
 {
 	FeTruncation *truncation = NULL;
 	ListCell   *lc;
@@ -422,14 +424,15 @@ note_truncation(FeApply *apply, FeIngestView *view, Oid relid)
 		truncation->view = view;
 		apply->current.truncations = lappend(apply->current.truncations, truncation);
 	}
-	truncation->relids = list_append_unique_oid(truncation->relids, relid);
+	truncation->relids = list_append_unique_oid(truncation->relids, rec->relid);
 	/* whose rows these were is not known any more */
-	truncation->mixed |= fe_evaluate_drop(apply, view);
+	truncation->mixed |= fe_evaluate_drop(apply, view) || rec->kind == FE_RECORD_TRUNCATE_PART;
 }
 
 /*
  * TRUNCATE: what the transaction did to the view so far no longer counts.  Of
- * a view that reads several tables that is not known before its end.
+ * a view that reads several tables or partitions that is not known before its
+ * end.
  */
 void
 fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
@@ -449,12 +452,13 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;
-		if (view->join && use->arm > 0)
+		if (rec->kind == FE_RECORD_TRUNCATE_PART ||
+			(view->join == NULL && reads_other_tables(view->plan, rec->relid)))
+			note_truncation(apply, view, rec);
+		else if (view->join && use->arm > 0)
 			fe_join_dimension_truncate(apply, use);
 		else if (view->join)
 			fe_join_fact_truncate(apply, use);
-		else if (reads_other_tables(view->plan, rec->relid))
-			note_truncation(apply, view, rec->relid);
 		else
 		{
 			(void) fe_evaluate_drop(apply, view);
@@ -475,7 +479,7 @@ is_truncated_whole(const FeTruncation *truncation)
 }
 
 /*
- * Several tables flow into the same accumulators: what one of them has
+ * Several tables or partitions flow into the same accumulators: what one has
  * contributed cannot be taken out again without its rows.  If all of them
  * were emptied, before the transaction brought new rows, nothing is left;
  * else the view is built anew.

@@ -26,18 +26,18 @@ typedef struct FeGroupTxn
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	int			changes;
-	List	   *truncations;	/* FeTruncation *, of views that read several tables */
+	List	   *truncations;	/* FeTruncation * */
 	List	   *truncated;		/* FeIngestView * cleared by it */
 	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
 } FeGroupTxn;
 
-/* Of a view that reads several tables, those that a transaction truncated. */
+/* Of a view that reads several tables or partitions, those that a transaction truncated. */
 typedef struct FeTruncation
 {
 	FeIngestView *view;
 	List	   *relids;
-	bool		mixed;			/* rows of the transaction came before */
+	bool		mixed;			/* rows of the transaction came before, or not all is gone */
 } FeTruncation;
 
 /* Row images of a transaction that a view left out. */
@@ -97,7 +97,7 @@ struct FeApply
 };
 
 /* Why such a view is built anew, for the log. */
-#define FE_TABLE_OF_SEVERAL_TRUNCATED	"one of the tables that it reads was truncated"
+#define FE_TRUNCATED_IN_PART	"one of the tables or partitions that it reads was truncated"
 
 /* ---- passes.c -------------------------------------------------------------- */
 

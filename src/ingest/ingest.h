@@ -63,6 +63,7 @@ typedef struct FeIngestView
 	FeIngestJoin *join;			/* NULL: no joins */
 	struct FeIngestView *whole; /* of a part: the view */
 	const char *rebuild;		/* why it is to be built anew, or NULL */
+	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
@@ -297,7 +298,7 @@ typedef struct FeBackfillShared
 	PGPROC	   *helper_proc;
 	double		rows_expected;
 	Size		tables_offset;	/* the capture set's text: tables, their columns */
-	int			last_table;		/* is read after all others; -1: none */
+	Oid			last_relid;		/* is read after all others; InvalidOid: none */
 	Size		queue_offset;
 	TransactionId xmin;
 	TransactionId xmax;

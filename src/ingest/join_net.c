@@ -285,6 +285,11 @@ collect_truncate(FeApply *apply, const FeRecord *rec)
 
 		if (!is_collected(apply, use))
 			continue;
+		if (rec->kind == FE_RECORD_TRUNCATE_PART)
+		{
+			fe_ingest_rebuild_view(apply->ingest, use->view, FE_TRUNCATED_IN_PART);
+			continue;
+		}
 		net = obtain_dimension(apply, use->view, use->arm - 1);
 		net->truncated = true;
 		net->nkeys = 0;
@@ -333,6 +338,7 @@ collect_transaction(FeApply *apply)
 				apply->current.end_lsn = rec.end_lsn;
 				break;
 			case FE_RECORD_TRUNCATE:
+			case FE_RECORD_TRUNCATE_PART:
 				collect_truncate(apply, &rec);
 				break;
 			default:

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -20,6 +21,9 @@
 #include "utils/timestamp.h"
 
 #include "ingest/ingest.h"
+
+/* Why a view is built anew, for the log. */
+#define FE_PARTITIONS_CHANGED	"partitions of its table were attached, detached or dropped"
 
 #define FE_RETRY_FIRST_MS	1000
 #define FE_RETRY_MAX_MS		(5 * 60 * 1000)
@@ -60,6 +64,7 @@ view_create(int32 viewid)
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
+	view->partitions = fe_partitions_of_plan(view->plan, fe_catalog_watch);
 	fe_ingest_renew_programs(view);
 	storage_of_values(view);
 	fe_join_create(view);
@@ -119,6 +124,18 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	fe_join_adopt_parts(view, newer);
 }
 
+/* Has nothing become of the partitions since an earlier worker looked? */
+static bool
+knows_partitions(const FeIngestView *view, FeViewShared *shared)
+{
+	if (pg_atomic_read_u64(&shared->partitions_hash) == fe_partitions_hash(view->partitions))
+		return true;
+	ereport(LOG,
+			(errmsg("feature view \"%s\" is built anew: %s", view->plan->name,
+					FE_PARTITIONS_CHANGED)));
+	return false;
+}
+
 /*
  * Finds the view's state, or claims a place for it.  State of an earlier
  * worker is good when it was complete; half a backfill is begun again.
@@ -134,7 +151,8 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	{
 		FeViewState state = pg_atomic_read_u32(&shared->state);
 
-		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) && fe_join_find_parts(view))
+		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) &&
+			knows_partitions(view, shared) && fe_join_find_parts(view))
 			view->shared = shared;
 		else
 			fe_view_release(ingest->heap, shared, plan);
@@ -146,6 +164,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 		fe_join_claim_parts(view);
 		fe_ingest_set_state(view, FE_VIEW_WAITING);
 	}
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
@@ -198,6 +217,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
 								 plan->options.online_enabled);
 	fe_join_claim_parts(view);
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->failures = failures;
 	view->shared->last_error_at = failed_at;
 	view_open_writer(ingest, view);
@@ -222,6 +242,7 @@ fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why)
 	view->scanned = false;
 	view->rebuild = why;
 	fe_ingest_set_state(view, FE_VIEW_WAITING);
+	SetLatch(MyLatch);			/* at once, not when something else comes */
 }
 
 void
@@ -235,6 +256,11 @@ fe_ingest_begin_rebuilds(FeIngest *ingest)
 
 		if (view->rebuild == NULL)
 			continue;
+		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED)
+		{
+			view->rebuild = NULL;	/* it stopped meanwhile: it is, when that may be */
+			continue;
+		}
 		ereport(LOG,
 				(errmsg("feature view \"%s\" is built anew: %s", view->plan->name, view->rebuild)));
 		fe_ingest_reset_view(ingest, view);
@@ -360,6 +386,21 @@ release_strange_state(FeIngest *ingest, List *ids)
 	}
 }
 
+/*
+ * A partition that was created as one since the last look has brought no rows that
+ * were not captured.  After anything else the state is not that of the table.
+ */
+static void
+compare_partitions(FeIngest *ingest, FeIngestView *old, FeIngestView *view)
+{
+	FeViewState state = pg_atomic_read_u32(&view->shared->state);
+
+	if (state != FE_VIEW_WAITING && state != FE_VIEW_FAILED &&
+		fe_partitions_compare(old->partitions, view->partitions) == FE_PARTITIONS_OTHERS)
+		fe_ingest_rebuild_view(ingest, view, FE_PARTITIONS_CHANGED);
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
+}
+
 static FeIngestView *
 load_view(FeIngest *ingest, int32 viewid)
 {
@@ -377,6 +418,7 @@ load_view(FeIngest *ingest, int32 viewid)
 	{
 		view_adopt(old, view);
 		fe_backfill_replace_view(ingest, old, view);
+		compare_partitions(ingest, old, view);
 		view->shared->online = view->plan->options.online_enabled;
 		view_free(old);
 	}
@@ -596,6 +638,25 @@ fe_ingest_build_tables(FeIngest *ingest)
 	MemoryContextSwitchTo(old);
 }
 
+/* Of the first partition that has one; *full: the old rows of all are in the log. */
+static const char *
+problem_of_partitions(Oid relid, bool *full)
+{
+	FePartitions partitions = {0};
+	const char *problem = NULL;
+
+	*full = true;
+	fe_partitions_add(&partitions, relid, NULL);
+	for (int i = 0; i < partitions.n && problem == NULL; i++)
+	{
+		bool		this_full;
+
+		problem = fe_partition_problem(partitions.items[i].relid, &this_full);
+		*full &= this_full;
+	}
+	return problem;
+}
+
 /*
  * Why the log does not tell all that happens to a table; NULL where it does.
  * *full: the old rows are in it.
@@ -609,6 +670,11 @@ problem_of_source(Oid relid, bool *full)
 	*full = true;
 	if (rel == NULL)
 		return NULL;
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		RelationClose(rel);
+		return problem_of_partitions(relid, full);
+	}
 	*full = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		problem = "the table has been made unlogged, so its changes are not in the log";

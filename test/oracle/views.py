@@ -6,6 +6,7 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 import views_joins
+from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
 CREATE TABLE events (
@@ -31,6 +32,7 @@ CREATE INDEX ON events (customer);
 """ + views_joins.SCHEMA
 
 DROP = ["DROP TABLE events", views_joins.DROP]
+""" + SOURCES_SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -197,6 +199,7 @@ VIEWS = [
 
 # How many key columns, where it is not one.
 NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
+VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.
