@@ -162,6 +162,60 @@ SELECT * FROM check_feature_view('types');
 SELECT * FROM types ORDER BY who;
 SELECT drop_feature_view('types');
 
+-- a dimension of which nothing is needed but that there is a row; other types of keys
+CREATE TYPE size AS ENUM ('s', 'm', 'l');
+CREATE DOMAIN code AS text CHECK (value <> '');
+CREATE TABLE sizes (size size, tags text[], id uuid, code code, PRIMARY KEY (size, tags), UNIQUE (id), UNIQUE (code));
+CREATE TABLE items (k int, size size, tags text[], id uuid, code varchar(10));
+ALTER TABLE sizes REPLICA IDENTITY FULL;
+ALTER TABLE items REPLICA IDENTITY FULL;
+INSERT INTO sizes VALUES ('s', '{a,b}', '00000000-0000-0000-0000-000000000001', 'x'), ('m', '{}', '00000000-0000-0000-0000-000000000002', 'y');
+INSERT INTO items VALUES (1, 's', '{a,b}', '00000000-0000-0000-0000-000000000002', 'x'), (1, 'm', '{a}', NULL, 'z'), (2, 'm', '{}', NULL, NULL);
+SELECT create_feature_view('by_size', 'SELECT k, count(*) AS n FROM items i JOIN sizes s USING (size, tags) GROUP BY k');
+SELECT create_feature_view('by_id', 'SELECT k, count(*) AS n, count(s.code) AS c FROM items i LEFT JOIN sizes s ON s.id = i.id GROUP BY k');
+SELECT create_feature_view('by_code', 'SELECT k, count(*) AS n, max(s.id::text) AS c FROM items i RIGHT JOIN sizes s ON true GROUP BY k');
+SELECT create_feature_view('by_code', 'SELECT k, count(*) AS n, max(s.size) AS c FROM sizes s RIGHT JOIN items i ON s.code = i.code GROUP BY k');
+SELECT sync() IS NOT NULL;
+UPDATE sizes SET tags = '{a}' WHERE size = 'm';
+UPDATE sizes SET code = 'z', id = NULL WHERE size = 's';
+INSERT INTO sizes VALUES ('m', '{}', '00000000-0000-0000-0000-000000000001', 'x');
+SELECT n, (check_feature_view(n)).* FROM unnest(ARRAY['by_size', 'by_id', 'by_code']) n;
+SELECT * FROM by_size ORDER BY k;
+SELECT * FROM by_code ORDER BY k;
+SELECT drop_feature_view(n) FROM unnest(ARRAY['by_size', 'by_id', 'by_code']) n;
+
+-- partitions on both sides
+CREATE TABLE goods (id int PRIMARY KEY, price int) PARTITION BY RANGE (id);
+CREATE TABLE goods_1 PARTITION OF goods FOR VALUES FROM (0) TO (10);
+CREATE TABLE goods_2 (price int, gone int, id int NOT NULL);
+ALTER TABLE goods_2 DROP COLUMN gone;
+ALTER TABLE goods ATTACH PARTITION goods_2 FOR VALUES FROM (10) TO (20);
+CREATE TABLE bought (who int, good int) PARTITION BY LIST (who);
+CREATE TABLE bought_1 PARTITION OF bought FOR VALUES IN (1);
+CREATE TABLE bought_2 PARTITION OF bought DEFAULT;
+ALTER TABLE goods_1 REPLICA IDENTITY FULL;
+ALTER TABLE goods_2 REPLICA IDENTITY FULL;
+ALTER TABLE bought_1 REPLICA IDENTITY FULL;
+ALTER TABLE bought_2 REPLICA IDENTITY FULL;
+INSERT INTO goods SELECT n, n FROM generate_series(1, 15) n;
+INSERT INTO bought SELECT n % 3, n FROM generate_series(1, 20) n;
+SELECT create_feature_view('parts', 'SELECT who, sum(price) AS s, count(*) AS n FROM bought JOIN goods ON id = good GROUP BY who');
+SELECT sync() IS NOT NULL;
+UPDATE goods SET id = 18, price = 100 WHERE id = 2;
+UPDATE bought SET who = 1 WHERE good = 18;
+SELECT * FROM check_feature_view('parts');
+SELECT * FROM parts ORDER BY who;
+TRUNCATE goods_1;
+SELECT * FROM check_feature_view('parts');
+BEGIN;
+TRUNCATE goods_2;
+INSERT INTO goods VALUES (3, 3), (11, 11);
+UPDATE goods SET price = price + 1;
+COMMIT;
+SELECT * FROM check_feature_view('parts');
+SELECT * FROM parts ORDER BY who;
+SELECT drop_feature_view('parts');
+
 -- several rows with one key: a deferred constraint is not for lookups
 CREATE TABLE slots (id int, v int, UNIQUE (id) DEFERRABLE INITIALLY DEFERRED);
 ALTER TABLE slots REPLICA IDENTITY FULL;

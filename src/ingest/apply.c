@@ -519,7 +519,10 @@ fe_apply_run(FeApply *apply)
 			apply->pass++;
 			apply->pass_txns = apply->whole_txns;
 			if (apply->stopped && apply->pass == fe_passes_count(apply))
+			{
 				fe_passes_next(apply);
+				clear_mark(apply);
+			}
 		}
 	}
 	if (result == PASS_DONE)

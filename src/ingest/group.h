@@ -79,6 +79,7 @@ struct FeApply
 	bool		merged_some;	/* transactions, in some passes and not in all */
 	uint64		until;			/* transactions that these passes are over */
 	bool		stopped;		/* there are more of them */
+	bool		over_parts;		/* there were joined views when they began */
 
 	/* joins */
 	MemoryContext row_cxt;		/* one joined row's evaluation */
@@ -123,7 +124,7 @@ fe_passes_count(const FeApply *apply)
 {
 	uint32		n = fe_passes_over_views(apply);
 
-	return n > 1 && apply->ingest->joined ? 2 * n : n;
+	return n > 1 && apply->over_parts ? 2 * n : n;
 }
 
 static inline bool

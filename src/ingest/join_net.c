@@ -229,16 +229,27 @@ collect_rows(FeApply *apply, const FeIngestUse *use, FeIngestTable *table, const
 	FeIngestView *view = use->view;
 	int			d = use->arm - 1;
 	NetDimension *net = obtain_dimension(apply, view, d);
-	FeJoinProbe probe;
+	FeJoinProbe oldkey;
+	FeJoinProbe newkey;
+	bool		has_old = rec->has_old &&
+		fe_join_dimension_key(view, d, table->oldvalues, table->oldnulls, &oldkey);
+	bool		has_new = rec->has_new &&
+		fe_join_dimension_key(view, d, table->newvalues, table->newnulls, &newkey);
+	Datum		oldrow = 0;
+	Datum		newrow = 0;
 
-	if (rec->has_old &&
-		fe_join_dimension_key(view, d, table->oldvalues, table->oldnulls, &probe))
-		add_image(apply, net, &probe,
-				  fe_join_dimension_image(view, d, table->oldvalues, table->oldnulls), -1);
-	if (rec->has_new &&
-		fe_join_dimension_key(view, d, table->newvalues, table->newnulls, &probe))
-		add_image(apply, net, &probe,
-				  fe_join_dimension_image(view, d, table->newvalues, table->newnulls), 1);
+	if (has_old)
+		oldrow = fe_join_dimension_image(view, d, table->oldvalues, table->oldnulls);
+	if (has_new)
+		newrow = fe_join_dimension_image(view, d, table->newvalues, table->newnulls);
+	/* only columns have changed that the view does not know */
+	if (has_old && has_new && same_key(rows_part(net), &oldkey, &newkey) &&
+		fe_row_image_equal(oldrow, newrow))
+		return;
+	if (has_old)
+		add_image(apply, net, &oldkey, oldrow, -1);
+	if (has_new)
+		add_image(apply, net, &newkey, newrow, 1);
 }
 
 static void

@@ -56,7 +56,7 @@ static void
 limit_passes(FeApply *apply)
 {
 	apply->until = PG_UINT64_MAX;
-	if (apply->ingest->joined && fe_passes_over_views(apply) > 1)
+	if (apply->over_parts && fe_passes_over_views(apply) > 1)
 		apply->until = apply->whole_txns + 1;
 }
 
@@ -69,6 +69,7 @@ fe_passes_begin(FeApply *apply)
 	apply->groups = 1;
 	apply->parts = choose_parts(apply, fe_batch_bytes(apply->batch));
 	apply->limit = FE_PASS_LIMIT;
+	apply->over_parts = apply->ingest->joined;
 	limit_passes(apply);
 }
 
