@@ -16,7 +16,7 @@ import time
 from compare import settled_redis_differences, view_differences
 from redis_client import Redis
 from tap import finish, ok
-from views import DROP, SCHEMA, VIEWS
+from views import SCHEMA, VIEWS
 from views_sources import Reshaper
 from workload import COLUMNS, ROW, Session, connect, create_view, run
 
@@ -112,8 +112,7 @@ def run_seed(seed):
 def finish_seed(conn, redis, seed, made):
     for name, _, _ in VIEWS:
         run(conn, "SELECT drop_feature_view(%s)", (name,))
-    for sql in DROP:
-        run(conn, sql)
+    run(conn, "DROP TABLE events")
     deadline = time.monotonic() + 60
     while (run(conn, "SELECT count(*) FROM pg_replication_slots")[0][0] or redis.keys("*")) \
             and time.monotonic() < deadline:

@@ -29,10 +29,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-""" + views_joins.SCHEMA
-
-DROP = ["DROP TABLE events", views_joins.DROP]
-""" + SOURCES_SCHEMA
+""" + SOURCES_SCHEMA + views_joins.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "

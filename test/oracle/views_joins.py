@@ -3,6 +3,7 @@ how sessions change them: prices, keys, rows that go and come again, whole table
 are emptied and filled anew, in transactions of their own and together with events."""
 
 SCHEMA = """
+DROP TABLE IF EXISTS items, merchants, discounts;
 CREATE TABLE items (
     id       smallint PRIMARY KEY,
     price    numeric(8,2),
@@ -18,8 +19,6 @@ INSERT INTO items SELECT i, i * 1.5, 'c' || i % 3, i FROM generate_series(0, 8) 
 INSERT INTO merchants VALUES ('Acme', 'gold', 0.1), ('acme', 'gold', 0.5), ('', NULL, 1), ('Ünï', 'tin', NULL);
 INSERT INTO discounts SELECT c, q, c + q, 'x' FROM generate_series(0, 20, 2) c, generate_series(0, 11, 3) q;
 """
-
-DROP = "DROP TABLE items, merchants, discounts"
 
 VIEWS = [
     ("vj_inner", """
