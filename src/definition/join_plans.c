@@ -24,22 +24,6 @@
 
 #include "definition/definition.h"
 
-/* The column of the fact table that windows in WHERE are over, or -1. */
-static int
-window_column(const FePlan *plan)
-{
-	Expr	   *time;
-	int			column;
-
-	if (plan->where_track < 0)
-		return -1;
-	time = list_nth(plan->rowexprs, plan->tracks[plan->where_track].expr);
-	if (!IsA(time, Var))
-		return -1;
-	column = ((Var *) time)->varattno - 1;
-	return plan->join->columns[column].arm == 0 ? column : -1;
-}
-
 static Node *
 replace_time_mutator(Node *node, void *time)
 {
@@ -61,6 +45,23 @@ part_windows(const FePlanBuilder *b, Var *time)
 		if (fe_find_window_call(b->a, lfirst(lc)))
 			result = lappend(result, replace_time_mutator(lfirst(lc), time));
 	return result;
+}
+
+/* The column of the fact table that windows in WHERE are over, or -1. */
+static int
+window_column(const FePlanBuilder *b)
+{
+	const FePlan *plan = b->plan;
+	Expr	   *time;
+	int			column;
+
+	if (plan->where_track < 0 || part_windows(b, makeVar(1, 1, INT4OID, -1, 0, 0)) == NIL)
+		return -1;
+	time = list_nth(plan->rowexprs, plan->tracks[plan->where_track].expr);
+	if (!IsA(time, Var))
+		return -1;
+	column = ((Var *) time)->varattno - 1;
+	return plan->join->columns[column].arm == 0 ? column : -1;
 }
 
 static Aggref *
@@ -147,7 +148,7 @@ fe_join_make_parts(FePlanBuilder *b)
 {
 	FeJoin	   *join = b->plan->join;
 
-	join->time_column = window_column(b->plan);
+	join->time_column = window_column(b);
 	join->nparts = 2 * join->ndims;
 	join->parts = palloc0(sizeof(FePlan *) * join->nparts);
 	for (int d = 0; d < join->ndims; d++)

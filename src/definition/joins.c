@@ -364,6 +364,8 @@ note_all(RowBuilder *b, FeFlat *flat)
 
 	(void) note_columns((Node *) flat->where, b);
 	(void) note_columns((Node *) flat->having, b);
+	if (flat->window)
+		(void) note_columns(flat->window->expr, b);
 	foreach(lc, flat->keys)
 		(void) note_columns(((FeFlatKey *) lfirst(lc))->expr, b);
 	foreach(lc, flat->targets)
@@ -377,6 +379,8 @@ move_all(RowBuilder *b, FeFlat *flat)
 
 	flat->where = (List *) over_row_mutator((Node *) flat->where, b);
 	flat->having = (List *) over_row_mutator((Node *) flat->having, b);
+	if (flat->window)
+		flat->window->expr = over_row_mutator(flat->window->expr, b);
 	foreach(lc, flat->keys)
 		((FeFlatKey *) lfirst(lc))->expr = over_row_mutator(((FeFlatKey *) lfirst(lc))->expr, b);
 	foreach(lc, flat->targets)

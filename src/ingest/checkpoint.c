@@ -249,7 +249,7 @@ load_state(FeIngestView *view, const FeStored *stored, const char **why)
 	view->shared->backfill_total = stored->entities;
 	if (!fe_durable_load(view->plan, stored, view->writer, view->shared, why))
 		return false;
-	fe_state_load_end(view->writer, stored->lsn);
+	fe_state_load_end(view->writer, stored->lsn, stored->event_time);
 	pg_atomic_write_u64(&view->shared->stored_full_bytes, stored->full_bytes);
 	pg_atomic_write_u64(&view->shared->stored_more_bytes, stored->more_bytes);
 	view->store_is_ours = true;

@@ -253,6 +253,7 @@ fe_join_push_part(FeApply *apply, FeIngestView *view, int part, const FeJoinProb
 	op.view = p;
 	op.delta.hash = probe->delta.hash;
 	op.delta.sign = count < 0 ? -1 : 1;
+	op.delta.watermark = PG_INT64_MIN;
 	op.delta.values = palloc(n * (sizeof(Datum) + sizeof(bool)));
 	op.delta.nulls = (bool *) (op.delta.values + n);
 	memcpy(op.delta.values, probe->values, n * sizeof(Datum));

@@ -85,11 +85,11 @@ load_facts(void *arg)
 	Datum		image;
 	int64		count;
 
-	while (!load->no_memory && fe_state_rows_scan(part->writer, &scan, keys, nulls, &hash, &it))
+	while (!load->no_memory && fe_state_part_scan(part->writer, &scan, keys, nulls, &hash, &it))
 	{
 		if (!put_key(load, keys, nulls, hash))
 			continue;
-		while (fe_state_rows_next(&it, &image, &count))
+		while (fe_state_part_next(&it, &image, &count))
 			load_fact(load, image, count);
 		if (apply->nops >= FE_LOAD_OPS)
 			load->no_memory = !fe_apply_merge_rows(apply);

@@ -321,7 +321,7 @@ add_former_keys(FeApply *apply, NetDimension *net)
 
 	memset(&probe, 0, sizeof(probe));
 	while (net->view->applying &&
-		   fe_state_rows_scan(part->writer, &scan, keys, nulls, &probe.delta.hash, &it))
+		   fe_state_part_scan(part->writer, &scan, keys, nulls, &probe.delta.hash, &it))
 	{
 		for (int k = 0; k < part->plan->nkeys; k++)
 		{
@@ -438,8 +438,8 @@ fe_net_row(FeApply *apply, FeIngestView *view, int d, const FeJoinProbe *probe, 
 
 	if (net == NULL || !net->truncated)
 	{
-		fe_state_rows(view->join->parts[FE_PART_ROWS(d)]->writer, &probe->delta, &it);
-		while (fe_state_rows_next(&it, &image, &count))
+		fe_state_part_rows(view->join->parts[FE_PART_ROWS(d)]->writer, &probe->delta, &it);
+		while (fe_state_part_next(&it, &image, &count))
 			add_row(view, d, &set, image, count);
 	}
 	for (NetImage *i = key ? key->images : NULL; i != NULL; i = i->next)
@@ -550,8 +550,8 @@ correct_key(FeApply *apply, NetDimension *net, const NetKey *key)
 		(c.before != 0 && c.after != 0 && fe_row_image_equal(c.before, c.after)))
 		return;
 	fact_probe(net, key, &probe);
-	fe_state_rows(view->join->parts[FE_PART_FACTS(net->dim)]->writer, &probe.delta, &it);
-	while (fe_state_rows_next(&it, &image, &count))
+	fe_state_part_rows(view->join->parts[FE_PART_FACTS(net->dim)]->writer, &probe.delta, &it);
+	while (fe_state_part_next(&it, &image, &count))
 	{
 		MemoryContext old = MemoryContextSwitchTo(apply->row_cxt);
 

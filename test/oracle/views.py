@@ -5,10 +5,12 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+import views_generic
 import views_joins
+import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
-SCHEMA = """
+SCHEMA = views_generic.SCHEMA + """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
     customer  int,
@@ -196,6 +198,7 @@ VIEWS = [
 
 # How many key columns, where it is not one.
 NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
+VIEWS += views_generic.VIEWS
 VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
@@ -206,6 +209,8 @@ WITHOUT_ERRORS = {
     "v_skips_seldom": " WHERE amount <> 13.37 GROUP BY",
 }
 
+VIEWS += views_windows.VIEWS
+
 
 VIEWS += views_joins.VIEWS
 WITHOUT_ERRORS.update(views_joins.WITHOUT_ERRORS)
@@ -214,6 +219,7 @@ NKEYS.update(views_joins.NKEYS)
 
 def batch_query(name, query):
     """What a view's streamed values must equal."""
+    query = views_windows.BATCH.get(name, query)
     # what is stored has T in the place of now(); so must the query that is compared
     query = query.replace("now()", "feature_engine.now()")
     return query.replace("GROUP BY", WITHOUT_ERRORS[name]) if name in WITHOUT_ERRORS else query
