@@ -82,6 +82,14 @@ INSERT INTO moves VALUES (1, 61, 500, '2026-05-01 11:56Z', 'm6');
 SELECT * FROM differences();
 SELECT events - :before AS more_events, state FROM events();
 
+-- the new column of old rows has its default, also when they change
+SELECT create_feature_view('of_extra', 'SELECT extra, count(*) AS n, sum(extra) AS s FROM moves GROUP BY extra');
+UPDATE moves SET extra = extra + 1 WHERE k < 3;
+DELETE FROM moves WHERE k = 5;
+SELECT * FROM differences();
+SELECT * FROM of_extra ORDER BY extra;
+SELECT drop_feature_view('of_extra');
+
 -- ATTACH, also in the transaction that fills the table, and next to rows for the others
 CREATE TABLE m7 (LIKE moves);
 ALTER TABLE m7 REPLICA IDENTITY FULL;
@@ -167,9 +175,19 @@ CREATE SERVER partitions_server FOREIGN DATA WRAPPER partitions_fdw;
 CREATE FOREIGN TABLE m11 PARTITION OF moves FOR VALUES FROM (110) TO (120) SERVER partitions_server;
 SELECT create_feature_view('refused', 'SELECT id, count(*) AS n FROM moves GROUP BY id');
 DROP FOREIGN TABLE m11;
+SELECT create_feature_view('refused', 'SELECT id, count(*) AS n FROM ONLY moves GROUP BY id');
 CREATE TABLE parent (k int);
 CREATE TABLE child () INHERITS (parent);
 SELECT create_feature_view('refused', 'SELECT k, count(*) AS n FROM parent GROUP BY k');
+-- without a partition there are no rows, until there is one
+CREATE TABLE bare (k int, v int) PARTITION BY LIST (k);
+SELECT create_feature_view('of_bare', 'SELECT k, count(*) AS n, sum(v) AS s FROM bare GROUP BY k');
+SELECT sync(view => 'of_bare') > '0/0' AS synced;
+CREATE TABLE bare1 PARTITION OF bare FOR VALUES IN (1);
+INSERT INTO bare VALUES (1, 10), (1, 20);
+SELECT * FROM differences();
+SELECT * FROM of_bare;
+SELECT drop_feature_view('of_bare');
 -- and when one comes later
 SELECT create_feature_view('stops', 'SELECT id, count(*) AS n FROM moves GROUP BY id');
 SELECT sync(view => 'stops') > '0/0' AS synced;

@@ -91,6 +91,13 @@ SELECT n, refunds FROM balance;
 DROP TABLE returns;
 ALTER TABLE returns ALTER value TYPE numeric;
 
+-- a condition that is never true, one that always is, a column that nobody needs, a key of text
+SELECT create_feature_view('odd', $$SELECT what, count(*) AS n, max(v) AS hi FROM (SELECT 'order' AS what, total AS v, id AS unused FROM orders WHERE 1 = 1 UNION ALL SELECT reason, value, 0 FROM returns WHERE false UNION ALL SELECT 'return', value, 1 FROM returns WHERE NULL::bool IS NULL) u GROUP BY what$$);
+INSERT INTO orders VALUES (77, 1, 60, 'odd', NULL);
+SELECT * FROM check_feature_view('odd');
+SELECT what, n FROM odd ORDER BY what;
+SELECT drop_feature_view('odd');
+
 -- an error in one table's rows
 SELECT create_feature_view('rates', 'SELECT k, count(*) AS n, sum(r) AS s FROM (SELECT customer_id AS k, 100 / total AS r FROM orders UNION ALL SELECT customer_id, 10 / value FROM returns) u GROUP BY k', on_error => 'skip');
 INSERT INTO returns VALUES ('zero', 0, '2026-05-01 11:00', 1), ('five', 5, '2026-05-01 11:00', 7);

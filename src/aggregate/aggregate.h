@@ -215,6 +215,13 @@ extern FeAccSharing fe_acc_sharing(const FeAggMatch *wanted, uint32 flags,
 /* Builds the spec of a match in CurrentMemoryContext. */
 extern FeAccSpec *fe_acc_spec_create(const FeAggMatch *match, uint32 flags);
 
+/*
+ * The values of a multiset with their counts, which are not 0; for the process
+ * that changes it, and till it does.
+ */
+extern void fe_multiset_iter(FeSeqIter *it, const void *acc);
+extern bool fe_multiset_next(FeSeqIter *it, const FeAccSpec *spec, Datum *value, int64 *count);
+
 /* For explain_feature_view: 'specialised' text, retraction, bytes. */
 extern const char *fe_acc_kind_describe(const FeAccSpec *spec);
 

@@ -177,6 +177,26 @@ fe_multiset_room(const FeAccSpec *spec, const FeAccInput *in)
 	return fe_value_room(spec, in->value) + 2 * sizeof(FeMember);
 }
 
+/* ---- what is in it, for the writer ---------------------------------------- */
+
+void
+fe_multiset_iter(FeSeqIter *it, const void *acc)
+{
+	fe_seq_iter(it, &((const MultisetAcc *) acc)->seq, sizeof(FeMember), 0);
+}
+
+bool
+fe_multiset_next(FeSeqIter *it, const FeAccSpec *spec, Datum *value, int64 *count)
+{
+	const FeMember *m = fe_seq_next(it);
+
+	if (m == NULL)
+		return false;
+	*value = fe_value_datum(spec, &m->value);
+	*count = m->count;
+	return true;
+}
+
 /* ---- reading -------------------------------------------------------------- */
 
 struct FeAccRead

@@ -28,7 +28,7 @@
 static bool
 has_common_row(const FePlanBuilder *b)
 {
-	return b->flat->row_desc != NULL;
+	return b->flat->row_desc != NULL && b->flat->join == NULL;
 }
 
 /* ---- row expressions --------------------------------------------------------- */
@@ -691,12 +691,17 @@ make_arms(FePlanBuilder *b)
 		arm->form = flat->form;
 		if (has_common_row(b))
 			make_arm(b, flat, arm);
+		else if (arm->form == FE_FORM_DIMENSION)
+			arm->where = FE_NO_EXPR;
 		else
 		{
 			arm->rowexprs = plan->rowexprs;
 			arm->where = plan->where;
 		}
-		find_source_attrs(arm);
+		if (plan->join)
+			arm->source_attrs = fe_join_source_attrs(plan->join, foreach_current_index(lc));
+		else
+			find_source_attrs(arm);
 	}
 }
 
@@ -706,6 +711,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan, .window_agg = -1};
 
 	plan->row_desc = flat->row_desc;
+	plan->join = flat->join;
 	plan->windows = palloc0(sizeof(FeWindow) * FE_MAX_WINDOWS);
 	plan->window_bit = palloc0(sizeof(int) * FE_MAX_WINDOWS);
 	plan->window_track = palloc0(sizeof(int) * FE_MAX_WINDOWS);
@@ -716,6 +722,8 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	share_accumulators(&b);
 	lay_out(&b);
 	make_arms(&b);
+	if (plan->join)
+		fe_join_make_parts(&b);
 }
 
 /*

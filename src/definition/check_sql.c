@@ -53,8 +53,8 @@ qualified_relation(Oid relid)
 									  get_rel_name(relid));
 }
 
-static char *
-operator_text(Oid op)
+char *
+fe_operator_text(Oid op)
 {
 	HeapTuple	tup = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
 	Form_pg_operator form;
@@ -140,13 +140,19 @@ sample_percent(Oid relid, int sample)
 	return sample > 0 && rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
 }
 
+/* Without what inherits from it, partitions aside. */
+static char *
+only_relation(Oid relid)
+{
+	return psprintf("%s%s", fe_is_partitioned(relid) ? "" : "ONLY ", qualified_relation(relid));
+}
+
 static void
 append_table(CheckSql *c, Oid relid, int sample)
 {
 	double		percent = sample_percent(relid, sample);
 
-	appendStringInfo(&c->sql, "%s%s", fe_is_partitioned(relid) ? "" : "ONLY ",
-					 qualified_relation(relid));
+	appendStringInfoString(&c->sql, only_relation(relid));
 	if (percent < 100)
 		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
 }
@@ -206,12 +212,41 @@ append_arms(CheckSql *c, int sample)
 	appendStringInfoString(&c->sql, c->flat->row_desc->natts == 0 ? ") AS u" : ")");
 }
 
+/* The fact table with its dimensions; a sample is one of the fact table. */
+static void
+append_joins(CheckSql *c, int sample)
+{
+	const FeJoin *join = c->flat->join;
+	StringInfo	sql = &c->sql;
+	double		percent = sample_percent(join->relids[0], sample);
+
+	for (int i = 0; i < join->ncolumns; i++)
+		appendStringInfo(sql, "%sa%d.%s AS %s", i ? ", " : "(SELECT ", join->columns[i].arm,
+						 quote_identifier(get_attname(join->relids[join->columns[i].arm],
+													  join->columns[i].attnum, false)),
+						 quote_identifier(NameStr(TupleDescAttr(c->flat->row_desc, i)->attname)));
+	appendStringInfo(sql, " FROM %s AS a0", only_relation(join->relids[0]));
+	if (percent < 100)
+		appendStringInfo(sql, " TABLESAMPLE SYSTEM (%g)", percent);
+	for (int d = 0; d < join->ndims; d++)
+	{
+		appendStringInfo(sql, " %sJOIN %s AS a%d", join->dims[d].outer ? "LEFT " : "",
+						 only_relation(join->relids[d + 1]), d + 1);
+		for (int k = 0; k < join->dims[d].nkeys; k++)
+			appendStringInfo(sql, " %s %s", k ? "AND" : "ON",
+							 fe_join_key_text(join, d, k, "a"));
+	}
+	appendStringInfoString(sql, ") AS u");
+}
+
 /* What the definition reads, or of each table a sample for so many entities. */
 static void
 append_rows(CheckSql *c, int sample)
 {
 	appendStringInfoString(&c->sql, " FROM ");
-	if (c->flat->row_desc)
+	if (c->flat->join)
+		append_joins(c, sample);
+	else if (c->flat->row_desc)
 		append_arms(c, sample);
 	else
 		append_table(c, ((FeFlatArm *) linitial(c->flat->arms))->source, sample);
@@ -370,7 +405,7 @@ append_key_match(CheckSql *c)
 {
 	for (int i = 0; i < c->nkeys; i++)
 		appendStringInfo(&c->sql, " %s x.c%d %s k.c%d", i ? "AND" : "WHERE",
-						 c->keys[i].column, operator_text(c->keys[i].key->eqop),
+						 c->keys[i].column, fe_operator_text(c->keys[i].key->eqop),
 						 c->keys[i].column);
 }
 
@@ -561,7 +596,7 @@ same_value(const CheckSql *c, int column)
 	if (!OidIsValid(entry->eq_opr))
 		return "false";
 	name = format_type_be_qualified(type);
-	return psprintf("a::%s %s b::%s", name, operator_text(entry->eq_opr), name);
+	return psprintf("a::%s %s b::%s", name, fe_operator_text(entry->eq_opr), name);
 }
 
 /* Entities of the scales alone are on neither side: HAVING, say, leaves them out. */

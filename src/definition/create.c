@@ -15,6 +15,7 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "commands/tablecmds.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -204,6 +205,30 @@ creation_schema(RangeVar *rv)
 
 /* ---- creating -------------------------------------------------------------------------- */
 
+/*
+ * What a join is looked up by stays unique, as a view's GROUP BY of a primary key
+ * does: its constraint or index is dropped with the view only.
+ */
+static void
+record_unique_keys(Oid definition, const FePlan *plan)
+{
+	ObjectAddress view;
+	ObjectAddress key;
+
+	ObjectAddressSet(view, RelationRelationId, definition);
+	for (int d = 0; plan->join && d < plan->join->ndims; d++)
+	{
+		Oid			index = plan->join->dims[d].index;
+		Oid			constraint = get_index_constraint(index);
+
+		if (OidIsValid(constraint))
+			ObjectAddressSet(key, ConstraintRelationId, constraint);
+		else
+			ObjectAddressSet(key, RelationRelationId, index);
+		recordDependencyOn(&view, &key, DEPENDENCY_NORMAL);
+	}
+}
+
 static Oid
 create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 {
@@ -216,6 +241,7 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 	row->definition = fe_create_definition_view(row->name, def->query);
 	row->relation = fe_create_relation(schema, row->name, def->plan, owner);
 	fe_record_dependency(row->relation, row->definition);
+	record_unique_keys(row->definition, def->plan);
 	fe_catalog_insert(row);
 	return row->relation;
 }
@@ -294,12 +320,26 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 	fe_check_clashes(def->plan, old->viewid);
 	row->viewid = fe_catalog_next_id();
 	row->definition = fe_create_definition_view(row->name, def->query);
+	record_unique_keys(row->definition, def->plan);
 	row->generation = old->generation;
 	row->replaces = old->viewid;
 	fe_catalog_insert(row);
 	CommandCounterIncrement();
 	fe_replace_at_once(old->viewid, row->viewid);
 	return relation;
+}
+
+static void
+refuse_append_only_join(const FeNewDefinition *def)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("append_only => true cannot be used with joins"),
+			 errdetail("A change of a joined row takes what it was joined with out of the features, "
+					   "and puts it in again."),
+			 errhint("Leave append_only out; the tables need REPLICA IDENTITY FULL."),
+			 fe_errposition(&def->a,
+							fe_relation_location(&def->a, def->plan->join->relids[1], 0))));
 }
 
 static Oid
@@ -329,6 +369,8 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 				 errmsg("feature view \"%s\" already exists", row.name),
 				 errhint("Use replace => true to give it a new definition.")));
 	def = fe_definition_analyze(query, row.options.append_only);
+	if (row.options.append_only && def->plan->join)
+		refuse_append_only_join(def);
 	def->plan->name = row.name;
 	def->plan->options = row.options;
 	fe_request_worker();

@@ -81,12 +81,22 @@ typedef struct FeFlat
 {
 	List	   *arms;			/* FeFlatArm * */
 	TupleDesc	row_desc;		/* NULL: the row is that of the single arm */
+	FeJoin	   *join;			/* NULL: none; else arms 1.. are dimensions */
 	List	   *where;			/* Node *, ANDed */
 	List	   *keys;			/* FeFlatKey * */
 	FeFlatKey  *window;			/* taken out of keys: tumble(), hop() or session() */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
 } FeFlat;
+
+/* A table of FROM, where there are several. */
+typedef struct FeFlatTable
+{
+	Oid			relid;
+	int			mention;		/* 0: the table's first one */
+	bool		outer;			/* its row may be missing */
+	List	   *on;				/* Node *, ANDed: conditions of that outer join */
+} FeFlatTable;
 
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
 /* An expression over the row as one over an arm's row; a copy. */
@@ -105,6 +115,21 @@ extern FeFlat *fe_plan_flatten(const FePlan *plan);
 /* For deparse_expression(): names of the row's columns; of a single arm the table's. */
 extern List *fe_row_names(TupleDesc row_desc, Oid source);
 
+/* ---- joins.c, join_plans.c --------------------------------------------------- */
+
+/*
+ * Several tables: finds which one is aggregated and by which keys the others are
+ * looked up, and moves all expressions from the tables' columns to those of the
+ * joined row.  Fills in arms, row_desc and join.
+ */
+extern void fe_join_tables(const FeAnalysis *a, FeFlat *flat, List *tables);
+/*
+ * By which equality a dimension is looked up, as SQL; tables are named by this
+ * prefix and their arm's number, or by their own names (NULL).
+ */
+extern char *fe_join_key_text(const FeJoin *join, int d, int k, const char *prefix);
+extern Bitmapset *fe_join_source_attrs(const FeJoin *join, int arm);
+
 /* ---- check_sql.c ----------------------------------------------------------- */
 
 /*
@@ -113,6 +138,8 @@ extern List *fe_row_names(TupleDesc row_desc, Oid source);
  * with the same search_path.
  */
 extern char *fe_check_statement(const FePlan *plan, int sample);
+/* OPERATOR(schema.=) */
+extern char *fe_operator_text(Oid op);
 
 /* ---- source.c ------------------------------------------------------------- */
 
@@ -170,6 +197,10 @@ typedef struct FePlanBuilder
 	List	   *sets[FE_MAX_TRACKS];	/* FeWindowSet *, plan numbers */
 	int			window_agg;		/* FE_WINDOW among the aggregates, -1 = not met */
 } FePlanBuilder;
+
+/* join_plans.c: the plans by which a joined view's rows are kept */
+extern void fe_join_make_parts(FePlanBuilder *b);
+extern void fe_join_identify_parts(FePlan *plan);
 
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);

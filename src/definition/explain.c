@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(fe_explain_feature_view);
 /* Rough sizes of what state adds; figures in the README are measured. */
 #define ENTITY_BYTES	96
 #define TEXT_KEY_BYTES	24
+#define MULTISET_BYTES	16		/* a value and its count */
 
 typedef struct ExplainContext
 {
@@ -85,18 +86,35 @@ explain_source(ExplainContext *cxt, Oid source)
 	}
 	put(cxt, "source", name,
 		full ? "replica identity FULL: updates and deletes are followed" :
-		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
+		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL%s", name,
+				 cxt->plan->join ? "" : ", or append_only => true"));
+}
+
+/* By what a dimension is looked up. */
+static void
+explain_join(ExplainContext *cxt, int d)
+{
+	const FeJoin *join = cxt->plan->join;
+	const FeDimension *dim = &join->dims[d];
+	StringInfoData keys;
+
+	initStringInfo(&keys);
+	for (int k = 0; k < dim->nkeys; k++)
+		appendStringInfo(&keys, "%s%s", k ? " AND " : "", fe_join_key_text(join, d, k, NULL));
+	put(cxt, dim->outer ? "left join" : "join", keys.data,
+		psprintf("by unique key: a change of a row of %s corrects what it was joined with",
+				 quote_identifier(get_rel_name(join->relids[d + 1]))));
 }
 
 static void
 explain_where(ExplainContext *cxt, const FeArm *arm)
 {
-	List	   *names = fe_row_names(NULL, arm->source);
+	List	   *names = cxt->plan->join ? cxt->names : fe_row_names(NULL, arm->source);
 	char	   *note = "evaluated once for each row image";
 
 	if (arm->where < 0)
 		return;
-	if (cxt->plan->narms > 1)
+	if (cxt->plan->narms > 1 && cxt->plan->join == NULL)
 		note = psprintf("%s of %s", note, get_rel_name(arm->source));
 	put(cxt, "where", deparse_expression(list_nth(arm->rowexprs, arm->where), names, false, false),
 		note);
@@ -114,6 +132,8 @@ explain_sources_and_keys(ExplainContext *cxt)
 			explain_source(cxt, plan->arms[i].source);
 		seen = lappend_oid(seen, plan->arms[i].source);
 	}
+	for (int d = 0; plan->join && d < plan->join->ndims; d++)
+		explain_join(cxt, d);
 	for (int i = 0; i < plan->nkeys; i++)
 		put(cxt, "key", plan->keys[i].name,
 			psprintf("%s, of type %s", expr_text(cxt, plan->keys[i].expr),
@@ -361,6 +381,46 @@ explain_memory(ExplainContext *cxt)
 			psprintf("of event time %s", expr_text(cxt, plan->tracks[i].expr)));
 }
 
+/* Of an image of these columns with its count, as a multiset keeps it. */
+static Size
+image_bytes(const FePlan *plan, const int *columns, int first, int n)
+{
+	Size		bytes = 1 + (n + 7) / 8;
+
+	for (int i = 0; i < n; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(plan->row_desc, columns ? columns[i] : first + i);
+
+		bytes += get_typavgwidth(att->atttypid, att->atttypmod);
+	}
+	return MAXALIGN(bytes + 8) + MULTISET_BYTES;
+}
+
+/* What joins keep, besides an entity for each key. */
+static void
+explain_join_memory(ExplainContext *cxt)
+{
+	const FeJoin *join = cxt->plan->join;
+	Size		fact = 0;
+
+	for (int d = 0; d < join->ndims; d++)
+	{
+		const FeDimension *dim = &join->dims[d];
+		Size		row;
+
+		fact += image_bytes(cxt->plan, dim->kept, 0, dim->nkept);
+		row = ENTITY_BYTES + image_bytes(cxt->plan, NULL, dim->first, dim->ncolumns);
+		put(cxt, "memory", psprintf("about %zu bytes a row of %s", row,
+									quote_identifier(get_rel_name(join->relids[d + 1]))),
+			psprintf("and about %d for each of its keys that %s has", ENTITY_BYTES,
+					 quote_identifier(get_rel_name(join->relids[0]))));
+	}
+	put(cxt, "memory", psprintf("about %zu bytes a row of %s", fact,
+								quote_identifier(get_rel_name(join->relids[0]))),
+		join->time_column >= 0 ? "while it is in the window of WHERE; equal rows are kept once" :
+		"for good: a window in WHERE bounds it; equal rows are kept once");
+}
+
 /* explain_feature_view(query text) returns table (item text, value text, note text) */
 Datum
 fe_explain_feature_view(PG_FUNCTION_ARGS)
@@ -380,6 +440,8 @@ fe_explain_feature_view(PG_FUNCTION_ARGS)
 	explain_aggregates(&cxt);
 	explain_columns(&cxt);
 	explain_memory(&cxt);
+	if (cxt.plan->join)
+		explain_join_memory(&cxt);
 	return (Datum) 0;
 }
 

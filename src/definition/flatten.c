@@ -37,6 +37,7 @@ fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row, Query *query)
 	fe_compat_inline_group_columns(query);
 	level->query = query;
 	level->parent = parent;
+	level->tables = palloc0(sizeof(int) * Max(list_length(query->rtable), 1));
 	level->below = palloc0(sizeof(FlatLevel *) * Max(list_length(query->rtable), 1));
 	return level;
 }
@@ -259,15 +260,16 @@ source_column(FlatLevel *level, Var *var)
 			   _("Name the columns that are needed."));
 	if (var->varattno < 0)
 		refuse(level, var->location, _("system columns are"), NULL);
-	if (fe_compat_is_virtual_column(rt_fetch(level->source, level->query->rtable)->relid,
+	if (fe_compat_is_virtual_column(rt_fetch(var->varno, level->query->rtable)->relid,
 									var->varattno))
 		refuse(level, var->location, _("virtual generated columns are"),
 			   _("Their values are not in the write-ahead log. Write the column's expression "
 				 "instead, or make the column STORED."));
 	result = copyObject(var);
-	result->varno = 1;
+	fe_compat_forget_outer_joins(result);
+	result->varno = level->tables[var->varno - 1];
 	result->varlevelsup = 0;
-	result->varnosyn = 1;
+	result->varnosyn = result->varno;
 	result->varattnosyn = var->varattno;
 	return (Node *) result;
 }
@@ -283,7 +285,7 @@ flatten_var(Var *var, FlatLevel *level)
 	for (Index up = var->varlevelsup; up > 0; up--)
 		level = level->parent;
 	rte = rt_fetch(var->varno, level->query->rtable);
-	if (rte->rtekind == RTE_RELATION && level->source == var->varno)
+	if (rte->rtekind == RTE_RELATION && level->tables[var->varno - 1] != 0)
 		return source_column(level, var);
 	if (var->varattno == 0)
 		refuse(level, var->location, _("references to a whole row are"),
@@ -333,17 +335,21 @@ take_source(FlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
 	FeFlatRow  *row = level->row;
+	FeFlatTable *table = palloc0(sizeof(FeFlatTable));
 	FeFlatArm  *arm;
-	int			mentioned = 0;
 	ListCell   *lc;
 
-	foreach(lc, row->arms)
-		mentioned += ((FeFlatArm *) lfirst(lc))->source == rte->relid;
-	if (row->arms != NIL)
-		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, mentioned),
-					   _("joins are"),
-					   _("A feature view reads one table; join the feature view with other tables "
-						 "when reading it."));
+	table->relid = rte->relid;
+	foreach(lc, row->tables)
+		table->mention += ((FeFlatTable *) lfirst(lc))->relid == rte->relid;
+	if (row->desc != NULL)
+	{
+		foreach(lc, row->arms)
+			table->mention += ((FeFlatArm *) lfirst(lc))->source == rte->relid;
+		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
+			   _("joins with UNION ALL are"),
+			   _("Join the feature view with other tables when reading it."));
+	}
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid);
@@ -354,7 +360,8 @@ take_source(FlatLevel *level, int rtindex)
 	arm->source = rte->relid;
 	arm->form = FE_FORM_TABLE;
 	row->arms = list_make1(arm);
-	level->source = rtindex;
+	row->tables = lappend(row->tables, table);
+	level->tables[rtindex - 1] = list_length(row->tables);
 }
 
 static void
@@ -377,24 +384,62 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 	fe_flatten_projection(below);
 }
 
+static void flatten_from_item(FlatLevel *level, Node *item);
+
+/*
+ * The side of an outer join that may be missing: a table.  (Of a projection its
+ * expressions would have to be NULL where it is.)
+ */
+static void
+flatten_optional(FlatLevel *level, Node *item, Node *quals)
+{
+	RangeTblEntry *rte = NULL;
+
+	if (IsA(item, RangeTblRef))
+		rte = rt_fetch(((RangeTblRef *) item)->rtindex, level->query->rtable);
+	if (rte == NULL || rte->rtekind != RTE_RELATION)
+		refuse(level, exprLocation(quals), _("outer joins with anything but a table are"),
+			   _("Name the table itself on the outer side. A LATERAL item that names windows is "
+				 "added with a comma: FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
+	take_source(level, ((RangeTblRef *) item)->rtindex);
+	((FeFlatTable *) llast(level->row->tables))->outer = true;
+}
+
+static void
+flatten_join(FlatLevel *level, JoinExpr *join)
+{
+	FeFlatTable *optional;
+
+	switch (join->jointype)
+	{
+		case JOIN_INNER:
+			flatten_from_item(level, join->larg);
+			flatten_from_item(level, join->rarg);
+			take_quals(level, join->quals, &level->row->where);
+			return;
+		case JOIN_LEFT:
+			flatten_from_item(level, join->larg);
+			flatten_optional(level, join->rarg, join->quals);
+			break;
+		case JOIN_RIGHT:
+			flatten_from_item(level, join->rarg);
+			flatten_optional(level, join->larg, join->quals);
+			break;
+		default:
+			refuse(level, exprLocation(join->quals), _("FULL JOIN is"),
+				   _("INNER JOIN and LEFT JOIN add the row with a given key to each row of one table."));
+	}
+	optional = llast(level->row->tables);
+	take_quals(level, join->quals, &optional->on);
+}
+
 static void
 flatten_from_item(FlatLevel *level, Node *item)
 {
 	if (IsA(item, RangeTblRef))
 		flatten_from_ref(level, ((RangeTblRef *) item)->rtindex);
 	else
-	{
-		JoinExpr   *join = castNode(JoinExpr, item);
-
-		/* an outer join of a one-row LATERAL would do, but is never needed */
-		if (join->jointype != JOIN_INNER)
-			refuse(level, exprLocation(join->quals), _("outer joins are"),
-				   _("A LATERAL item that names windows is added with a comma: "
-					 "FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
-		flatten_from_item(level, join->larg);
-		flatten_from_item(level, join->rarg);
-		take_quals(level, join->quals, &level->row->where);
-	}
+		flatten_join(level, castNode(JoinExpr, item));
 }
 
 /* FROM and WHERE of a query at or below the grouping. */
@@ -524,7 +569,8 @@ FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
 	FeFlat	   *flat = palloc0(sizeof(FeFlat));
-	FlatLevel  *top = fe_flat_level(NULL, a, palloc0(sizeof(FeFlatRow)), query);
+	FeFlatRow  *row = palloc0(sizeof(FeFlatRow));
+	FlatLevel  *top = fe_flat_level(NULL, a, row, query);
 	ListCell   *lc;
 
 	flatten_grouped(top, flat);
@@ -540,5 +586,7 @@ fe_flatten(FeAnalysis *a, Query *query)
 		target->expr = flatten_expr((Node *) tle->expr, top);
 		flat->targets = lappend(flat->targets, target);
 	}
+	if (list_length(row->tables) > 1)
+		fe_join_tables(a, flat, row->tables);
 	return flat;
 }

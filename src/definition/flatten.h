@@ -15,6 +15,8 @@
 typedef struct FeFlatRow
 {
 	List	   *arms;			/* FeFlatArm *; NIL until FROM is looked at */
+	List	   *tables;			/* FeFlatTable *; several: joined, and a Var's varno is
+								 * its table's number here */
 	TupleDesc	desc;			/* of the common row, NULL: the single arm's own */
 	List	   *where;			/* Node *, ANDed; over the row */
 } FeFlatRow;
@@ -27,7 +29,7 @@ typedef struct FeFlatLevel
 	Query	   *query;
 	struct FeFlatLevel *parent;
 	struct FeFlatLevel **below; /* by range table index - 1 */
-	int			source;			/* range table index of the source table, 0 = none */
+	int		   *tables;			/* the same: number of a table in row->tables, 0 = none */
 } FeFlatLevel;
 
 extern FeFlatLevel *fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row,

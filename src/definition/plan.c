@@ -166,6 +166,26 @@ hash_text(const char *text)
 	return hash_bytes((const unsigned char *) text, strlen(text));
 }
 
+static void
+append_join(StringInfo buf, const FeJoin *join)
+{
+	if (join == NULL)
+		return;
+	for (int i = 0; i < join->ncolumns; i++)
+		appendStringInfo(buf, "c%d %d|", join->columns[i].arm, join->columns[i].attnum);
+	for (int d = 0; d < join->ndims; d++)
+	{
+		appendStringInfo(buf, "d%d|", join->dims[d].outer);
+		for (int k = 0; k < join->dims[d].nkeys; k++)
+		{
+			const FeJoinKey *key = &join->dims[d].keys[k];
+
+			appendStringInfo(buf, "j%d %d %u %u %u|", key->attnum, key->column, key->op,
+							 key->type, key->collation);
+		}
+	}
+}
+
 /*
  * What state depends on, as text.  Stored expressions have no locations, so
  * the same definition always gives the same text.
@@ -180,6 +200,7 @@ state_fingerprint(const FePlan *plan, int32 generation)
 	for (int i = 0; i < plan->narms; i++)
 		appendStringInfo(&buf, "%u %d %d %s|", plan->arms[i].source, plan->arms[i].form,
 						 plan->arms[i].where, nodeToString(plan->arms[i].rowexprs));
+	append_join(&buf, plan->join);
 	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(&buf, "k%d %u %u|", plan->keys[i].expr, plan->keys[i].eqop,
 						 plan->keys[i].collation);
@@ -262,6 +283,8 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	fe_apply_options(plan);
 	plan->state_version = (int32) state_fingerprint(plan, row->generation);
 	plan->version = (int32) plan_fingerprint(plan, row->version);
+	if (plan->join)
+		fe_join_identify_parts(plan);
 	for (int i = 0; i < plan->narms; i++)
 		watch(plan->arms[i].source);
 	watch(plan->defview);

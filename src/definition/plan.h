@@ -30,7 +30,10 @@
 /* What a row of an arm is. */
 typedef enum FeRowForm
 {
-	FE_FORM_TABLE				/* a row of its table */
+	FE_FORM_TABLE,				/* a row of its table */
+	FE_FORM_JOINED,				/* with the rows that are looked up for it */
+	FE_FORM_DIMENSION,			/* rows that are looked up: contribute nothing themselves */
+	FE_FORM_PART				/* of a part of a joined view */
 } FeRowForm;
 
 /*
@@ -45,6 +48,78 @@ typedef struct FeArm
 	int			where;			/* boolean row expression, FE_NO_EXPR */
 	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
 } FeArm;
+
+/*
+ * Joins.  Arm 0 of a joined view is the *fact* table, whose rows are aggregated;
+ * each other arm is a *dimension*, of which the row with a given key is added.
+ * Expressions are over the *joined row*: the columns in use of all of them.
+ *
+ * So that a change of a dimension's row corrects what it touched, both are kept
+ * in state, in *parts* with plans of their own: a dimension's rows by their key,
+ * and the fact table's rows by the same key.
+ */
+#define FE_MAX_DIMENSIONS	7
+
+typedef struct FeJoinColumn
+{
+	int			arm;
+	AttrNumber	attnum;
+} FeJoinColumn;
+
+/* A column of a dimension's key. */
+typedef struct FeJoinKey
+{
+	AttrNumber	attnum;
+	int			column;			/* of the joined row: it is equal to this one */
+	Oid			op;				/* the equality */
+	Oid			type;			/* whose default equality it is; int8 for all integers */
+	Oid			collation;
+	Oid			dim_type;		/* the columns' own types, domains aside */
+	Oid			fact_type;
+} FeJoinKey;
+
+typedef struct FeDimension
+{
+	bool		outer;			/* LEFT JOIN: NULLs where there is no row */
+	Oid			index;			/* unique; InvalidOid: it is gone */
+	int			nkeys;
+	FeJoinKey  *keys;
+	int			first;			/* its columns in the joined row */
+	int			ncolumns;
+	int			nkept;			/* columns of the joined row that are kept of a fact row */
+	int		   *kept;
+} FeDimension;
+
+typedef struct FeJoin
+{
+	Oid		   *relids;			/* by arm */
+	int			ncolumns;		/* of the joined row, the fact table's first */
+	FeJoinColumn *columns;
+	int			ndims;
+	FeDimension *dims;			/* that of arm n is n - 1 */
+	int			time_column;	/* what WHERE's windows are over, if it is the fact table's, or -1 */
+	int			nparts;
+	struct FePlan **parts;
+} FeJoin;
+
+/* Parts of a join: of the dimension with this number. */
+#define FE_PART_ROWS(d)		(2 * (d))
+#define FE_PART_FACTS(d)	(2 * (d) + 1)
+#define FE_JOIN_PARTS		(2 * FE_MAX_DIMENSIONS)
+
+/* Parts have ids that no view has. */
+static inline int32
+fe_part_id(int32 viewid, int part)
+{
+	return -(viewid * (FE_JOIN_PARTS + 2) + part) - 1;
+}
+
+/* The view that a part, or a view, belongs to. */
+static inline int32
+fe_view_of_part(int32 id)
+{
+	return id >= 0 ? id : -(id + 1) / (FE_JOIN_PARTS + 2);
+}
 
 typedef struct FeKey
 {
@@ -159,8 +234,9 @@ typedef struct FePlan
 	/* row program: what is read, and what is computed of each row */
 	int			narms;
 	FeArm	   *arms;
-	TupleDesc	row_desc;		/* of the row that the arms have in common; NULL:
-								 * the single arm's own */
+	TupleDesc	row_desc;		/* of the row that the arms have in common, or the
+								 * joined row; NULL: the single arm's own */
+	FeJoin	   *join;			/* NULL: no joins */
 	List	   *rowexprs;		/* Expr *, Vars: varno 1 = the common row; of
 								 * numbers, types and for messages */
 	int			where;			/* boolean row expression, FE_NO_EXPR */

@@ -211,7 +211,8 @@ fe_row_program_create(FePlan *plan, int n, MemoryContext cxt)
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	FeRowProgram *prog = palloc0(sizeof(FeRowProgram));
 	const FeArm *arm = &plan->arms[n];
-	TupleDesc	desc = fe_arm_row_desc(arm);
+	TupleDesc	desc = arm->form == FE_FORM_JOINED ? CreateTupleDescCopy(plan->row_desc) :
+		fe_arm_row_desc(arm);
 
 	if (desc == NULL)
 		ereport(ERROR,

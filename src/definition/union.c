@@ -79,6 +79,10 @@ arms_of_query(FeFlatLevel *level, int rtindex)
 	if (row->arms == NIL)
 		fe_flat_refuse(level, fe_targets_location(below->query->targetList),
 					   _("a query without a table is"), NULL);
+	if (list_length(row->tables) > 1)
+		fe_flat_refuse(level, fe_targets_location(below->query->targetList),
+					   _("joins below UNION ALL are"),
+					   _("Join the feature view with other tables when reading it."));
 	columns = columns_of(below);
 	foreach(lc, row->arms)
 	{
@@ -173,7 +177,8 @@ fe_flatten_union(FeFlatLevel *level)
 	FeFlatRow  *row = level->row;
 
 	if (row->arms != NIL)
-		fe_flat_refuse(level, fe_targets_location(level->query->targetList), _("joins are"),
+		fe_flat_refuse(level, fe_targets_location(level->query->targetList),
+					   _("joins with UNION ALL are"),
 					   _("A feature view reads the rows of one table, or of several with UNION ALL; "
 						 "join the feature view with other tables when reading it."));
 	row->arms = arms_of(level, level->query->setOperations);

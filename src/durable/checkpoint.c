@@ -316,6 +316,17 @@ load_plans(MemoryContext cxt)
 	return plans;
 }
 
+/* A view, or a part of one, if it is live in today's layout. */
+static void
+write_if_live(FePlan *plan, bool at_ease)
+{
+	FeViewShared *view = fe_view_find(MyDatabaseId, plan->viewid);
+
+	if (view != NULL && view->state_version == plan->state_version &&
+		pg_atomic_read_u32(&view->state) == FE_VIEW_LIVE)
+		write_view(plan, view, at_ease);
+}
+
 void
 fe_durable_write_all(bool at_ease)
 {
@@ -326,11 +337,10 @@ fe_durable_write_all(bool at_ease)
 	foreach(lc, load_plans(cxt))
 	{
 		FePlan	   *plan = lfirst(lc);
-		FeViewShared *view = fe_view_find(MyDatabaseId, plan->viewid);
 
-		if (view != NULL && view->state_version == plan->state_version &&
-			pg_atomic_read_u32(&view->state) == FE_VIEW_LIVE)
-			write_view(plan, view, at_ease);
+		write_if_live(plan, at_ease);
+		for (int i = 0; plan->join && i < plan->join->nparts; i++)
+			write_if_live(plan->join->parts[i], at_ease);
 	}
 	MemoryContextDelete(cxt);
 }

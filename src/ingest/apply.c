@@ -68,6 +68,10 @@ fe_apply_create(FeIngest *ingest)
 											 ALLOCSET_DEFAULT_MAXSIZE);
 	apply->careful_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine careful row",
 											   ALLOCSET_DEFAULT_SIZES);
+	apply->row_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine joined row",
+										   ALLOCSET_DEFAULT_SIZES);
+	apply->net_cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine dimensions",
+										   ALLOCSET_DEFAULT_SIZES);
 	make_arrays(apply);
 	apply->max_txns = FE_GROUP_OPS;
 	apply->txns = MemoryContextAlloc(TopMemoryContext, apply->max_txns * sizeof(FeGroupTxn));
@@ -323,6 +327,37 @@ merge_group(FeApply *apply)
 	return PASS_NO_MEMORY;
 }
 
+/* ---- rows without records ---------------------------------------------------- */
+
+void
+fe_apply_begin_rows(FeApply *apply, FeBackfillJob *job)
+{
+	apply->job = job;
+	apply->pass = 0;
+	apply->pass_txns = 0;
+	apply->whole_txns = 0;
+	apply->groups = 1;
+	apply->parts = 1;
+	fe_net_forget(apply);
+	reset_group(apply);
+	memset(&apply->current, 0, sizeof(FeGroupTxn));
+	apply->current.end_lsn = fe_backfill_lsn(job);
+}
+
+bool
+fe_apply_merge_rows(FeApply *apply)
+{
+	if (!fe_apply_has_room(apply, apply->room))
+		return false;
+	apply->current.first = 0;
+	apply->current.end = apply->nops;
+	apply->txns[0] = apply->current;
+	apply->ntxns = 1;
+	merge_txns(apply, 1);
+	reset_group(apply);
+	return true;
+}
+
 /* ---- the loop over records ------------------------------------------------ */
 
 static void
@@ -335,6 +370,8 @@ begin_txn(FeApply *apply, const FeRecord *rec)
 	apply->current.first = apply->nops;
 	apply->current.end_lsn = rec->end_lsn;
 	apply->current.commit_time = rec->commit_time;
+	if (apply->net != NULL)
+		fe_net_apply(apply);
 }
 
 static void
@@ -384,11 +421,15 @@ end_record(FeApply *apply, bool commit)
 {
 	PassResult	result;
 
-	if (commit && apply->nops >= FE_GROUP_OPS)
+	/* what comes after it needs dimensions as it has left them */
+	if (commit && (apply->nops >= FE_GROUP_OPS || apply->net != NULL))
 	{
 		result = merge_group(apply);
 		if (result == PASS_DONE)
+		{
 			reset_group(apply);
+			fe_net_forget(apply);
+		}
 		return result;
 	}
 	if (commit || !fe_pass_is_full(apply))
@@ -401,6 +442,34 @@ end_record(FeApply *apply, bool commit)
 	return result == PASS_DONE ? PASS_AGAIN : result;
 }
 
+/*
+ * The transaction at hand is to be read again, after what is before it has been
+ * merged.
+ */
+static PassResult
+leave_txn(FeApply *apply)
+{
+	PassResult	result;
+
+	apply->again = false;
+	if (apply->ntxns == 0)
+		return PASS_AGAIN;
+	result = merge_group(apply);
+	return result == PASS_DONE ? PASS_AGAIN : result;
+}
+
+/* The first transaction changes dimensions: what it does to them comes first. */
+static void
+begin_net(FeApply *apply)
+{
+	fe_net_forget(apply);
+	apply->again = false;
+	apply->stopped = false;
+	if (apply->net_wanted)
+		fe_net_collect(apply, apply->pass_txns);
+	apply->net_wanted = false;
+}
+
 /* One pass over the batch, leaving out transactions that are already merged. */
 static PassResult
 run_pass(FeApply *apply)
@@ -409,9 +478,10 @@ run_pass(FeApply *apply)
 	PassResult	result;
 	FeRecord	rec;
 
-	fe_batch_rewind(apply->batch);
 	reset_group(apply);
 	fe_event_times_begin(apply);
+	begin_net(apply);
+	fe_batch_rewind(apply->batch);
 	while (fe_batch_next(apply->batch, &rec))
 	{
 		bool		commit = rec.kind == FE_RECORD_COMMIT;
@@ -422,8 +492,13 @@ run_pass(FeApply *apply)
 				skip--;
 			continue;
 		}
+		if (rec.kind == FE_RECORD_BEGIN && apply->pass_txns + apply->ntxns == apply->until)
+		{
+			apply->stopped = true;
+			break;
+		}
 		evaluate_record(apply, &rec);
-		result = end_record(apply, commit);
+		result = apply->again ? leave_txn(apply) : end_record(apply, commit);
 		if (result != PASS_DONE)
 			return result;
 		CHECK_FOR_INTERRUPTS();
@@ -440,6 +515,8 @@ fe_apply_run(FeApply *apply)
 	apply->last_table = NULL;
 	apply->failed = NULL;
 	apply->skips = false;
+	apply->net_wanted = false;
+	apply->correcting = false;
 	while (apply->pass < fe_passes_count(apply) && result != PASS_NO_MEMORY)
 	{
 		result = run_pass(apply);
@@ -447,6 +524,11 @@ fe_apply_run(FeApply *apply)
 		{
 			apply->pass++;
 			apply->pass_txns = apply->whole_txns;
+			if (apply->stopped && apply->pass == fe_passes_count(apply))
+			{
+				fe_passes_next(apply);
+				clear_mark(apply);
+			}
 			fe_event_times_begin_pass(apply);
 		}
 	}
@@ -456,6 +538,7 @@ fe_apply_run(FeApply *apply)
 		clear_mark(apply);
 	}
 	reset_group(apply);
+	fe_net_forget(apply);
 	trim_arrays(apply);
 	MemoryContextSwitchTo(cxt);
 	return result == PASS_DONE ? FE_APPLY_DONE : FE_APPLY_NO_MEMORY;

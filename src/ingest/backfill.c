@@ -56,12 +56,14 @@ struct FeBackfillJob
 	MemoryContext cxt;
 	List	   *views;			/* FeIngestView * */
 	FeCaptureSet set;			/* what the helper sends */
+	Oid			last;			/* the table that it reads after all others, or InvalidOid */
 	dsm_segment *seg;
 	FeBackfillShared *shared;
 	shm_mq_handle *queue;
 	BackgroundWorkerHandle *handle;
 	FeBatch    *batch;			/* rows received and not yet applied */
 	bool		batch_open;
+	bool		started;		/* it has been begun */
 	bool		all_received;
 	bool		scanning;
 	TimestampTz retake_at;		/* the snapshot missed something: take another */
@@ -78,6 +80,12 @@ const FeCaptureTable *
 fe_backfill_columns(const FeBackfillJob *job, Oid relid)
 {
 	return fe_capture_set_find(&job->set, relid);
+}
+
+XLogRecPtr
+fe_backfill_lsn(const FeBackfillJob *job)
+{
+	return job->shared->snapshot_lsn;
 }
 
 static FeBackfillPhase
@@ -129,7 +137,8 @@ job_serves(const FeBackfillJob *job, const FeIngestView *view)
 	for (int arm = 0; arm < view->plan->narms; arm++)
 		if (fe_capture_set_find(&job->set, view->plan->arms[arm].source) == NULL)
 			return false;
-	return true;
+	/* rows are joined as they come: those that they look up must be there */
+	return view->join == NULL || view->plan->arms[0].source == job->last;
 }
 
 static void
@@ -152,6 +161,7 @@ create_segment(FeBackfillJob *job)
 	shared->worker_proc = MyProc;
 	shared->worker_pid = MyProcPid;
 	shared->max_xip = max_xip;
+	shared->last_relid = job->last;
 	shared->tables_offset = snapshot;
 	strcpy((char *) shared + snapshot, tables);
 	shared->queue_offset = head;
@@ -218,6 +228,8 @@ start_job(FeIngest *ingest, FeIngestView *view)
 		MemoryContextDelete(cxt);
 		return;
 	}
+	if (view->join)
+		job->last = view->plan->arms[0].source;
 	foreach(lc, ingest->views)
 		if (is_waiting(lfirst(lc)) && job_serves(job, lfirst(lc)))
 			job->views = lappend(job->views, lfirst(lc));
@@ -322,7 +334,7 @@ start_scan(FeIngest *ingest)
 		view->live_lsn = job->shared->snapshot_lsn;
 		view->applying = true;
 		view->shared->backfill_total = job->shared->rows_expected;
-		fe_view_set_state(view->shared, FE_VIEW_BACKFILLING);
+		fe_ingest_set_state(view, FE_VIEW_BACKFILLING);
 	}
 	job->scanning = true;
 	set_phase(job, FE_BACKFILL_SCAN);
@@ -475,14 +487,76 @@ receive_rows(FeIngest *ingest)
 	}
 	if (nbytes == 1)
 	{
-		/* the end mark */
-		finish_job(ingest);
+		job->all_received = true;	/* the end mark */
 		return false;
 	}
 	fe_batch_reset(job->batch);
 	appendBinaryStringInfo(fe_batch_buffer(job->batch), data, nbytes);
-	fe_apply_start(ingest->backfill_apply, job->batch, job);
 	job->batch_open = true;
+	return true;
+}
+
+/* The table that the rows in hand are of; InvalidOid: there are none. */
+static Oid
+table_of_rows(FeBackfillJob *job)
+{
+	FeRecord	rec;
+	Oid			relid = InvalidOid;
+
+	fe_batch_rewind(job->batch);
+	if (!job->all_received && fe_batch_next(job->batch, &rec) &&
+		fe_batch_next(job->batch, &rec) && rec.kind == FE_RECORD_READ)
+		relid = rec.relid;
+	fe_batch_rewind(job->batch);
+	return relid;
+}
+
+/*
+ * Joined views whose dimensions are all in, as rows of their fact table come, or
+ * the end.  False: there is no memory.
+ */
+static bool
+load_joins(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+	Oid			relid;
+	bool		ok = true;
+	ListCell   *lc;
+
+	if (!OidIsValid(job->last))
+		return true;
+	relid = table_of_rows(job);
+	foreach(lc, job->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (ok && view->join && !view->join->loaded &&
+			(job->all_received || view->plan->arms[0].source == relid))
+			ok = fe_join_load(ingest->backfill_apply, job, view);
+	}
+	return ok;
+}
+
+/* The message in hand, if it has not been begun. */
+static bool
+begin_rows(FeIngest *ingest)
+{
+	FeBackfillJob *job = ingest->job;
+
+	if (!load_joins(ingest))
+	{
+		/* part of it is in: begin again */
+		job_failed(ingest, "feature_engine.memory is full: rows of a joined view do not fit into it");
+		return false;
+	}
+	if (job->all_received)
+	{
+		finish_job(ingest);
+		return false;
+	}
+	if (!job->started)
+		fe_apply_start(ingest->backfill_apply, job->batch, job);
+	job->started = true;
 	return true;
 }
 
@@ -495,7 +569,10 @@ fe_backfill_consume(FeIngest *ingest)
 
 		if (job == NULL || !job->scanning)
 			return false;
-		if (!job->batch_open && !receive_rows(ingest))
+		if (!job->batch_open && !job->all_received && !receive_rows(ingest) &&
+			(ingest->job == NULL || !job->all_received))
+			return false;
+		if (!begin_rows(ingest))
 			return false;
 		if (fe_apply_run(ingest->backfill_apply) != FE_APPLY_DONE)
 		{
@@ -504,6 +581,7 @@ fe_backfill_consume(FeIngest *ingest)
 		}
 		job->full_since = 0;
 		job->batch_open = false;
+		job->started = false;
 	}
 	return true;
 }
@@ -530,7 +608,7 @@ fe_backfill_finish_views(FeIngest *ingest)
 		if (!view->scanned)
 			continue;
 		view->scanned = false;
-		fe_view_set_state(view->shared, FE_VIEW_LIVE);
+		fe_ingest_set_state(view, FE_VIEW_LIVE);
 		ConditionVariableBroadcast(&ingest->db->progress);
 		if (ingest->db->pusher_latch)
 			SetLatch(ingest->db->pusher_latch);

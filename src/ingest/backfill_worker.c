@@ -406,6 +406,8 @@ scan_part(FeHelper *h, const FePart *part, Snapshot snapshot)
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
 	MemoryContextDelete(row_cxt);
+	/* a message has rows of one table only */
+	send_message(h);
 }
 
 static void
@@ -413,11 +415,16 @@ scan_parts(FeHelper *h, Snapshot snapshot)
 {
 	ListCell   *lc;
 
+	Oid			last = h->shared->last_relid;
+
 	initStringInfo(&h->buf);
 	start_message(h);
 	foreach(lc, h->parts)
-		scan_part(h, lfirst(lc), snapshot);
-	send_message(h);
+		if (((FePart *) lfirst(lc))->table->relid != last)
+			scan_part(h, lfirst(lc), snapshot);
+	foreach(lc, h->parts)
+		if (((FePart *) lfirst(lc))->table->relid == last)
+			scan_part(h, lfirst(lc), snapshot);
 }
 
 void

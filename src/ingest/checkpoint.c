@@ -42,10 +42,17 @@
 
 /* ---- which views, from where ------------------------------------------------------ */
 
+/* Does the view, or the one that it is a part of, take changes? */
+static bool
+is_applying(const FeIngestView *view)
+{
+	return view->whole ? view->whole->applying : view->applying;
+}
+
 static bool
 is_live(const FeIngestView *view)
 {
-	return view->applying &&
+	return is_applying(view) &&
 		pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 }
 
@@ -56,12 +63,12 @@ fe_checkpoint_position(FeIngest *ingest)
 	XLogRecPtr	position = pg_atomic_read_u64(&ingest->db->applied_lsn);
 	ListCell   *lc;
 
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 		XLogRecPtr	replay = fe_state_replay_lsn(view->shared);
 
-		if (view->applying && replay != InvalidXLogRecPtr)
+		if (is_applying(view) && replay != InvalidXLogRecPtr)
 			position = Min(position, replay);
 	}
 	return position;
@@ -88,7 +95,7 @@ forget_earlier_builds(FeIngest *ingest)
 {
 	ListCell   *lc;
 
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 
@@ -110,7 +117,7 @@ begin_cycle(FeIngest *ingest)
 	ListCell   *lc;
 
 	forget_earlier_builds(ingest);
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 
@@ -129,7 +136,7 @@ forget_stored(FeIngest *ingest)
 {
 	ListCell   *lc;
 
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 
@@ -151,7 +158,7 @@ is_due(FeIngest *ingest, TimestampTz now)
 	if (fe_setting_checkpoint_interval == 0 || now < ingest->checkpoint_retry)
 		return false;
 	/* a view that became live a moment ago is worth a cycle, too */
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 		changed |= is_live(lfirst(lc)) &&
 			fe_state_stored_lsn(((FeIngestView *) lfirst(lc))->shared) == InvalidXLogRecPtr;
 	if (wal >= (uint64) fe_setting_checkpoint_wal * 1024 * 1024)
@@ -189,7 +196,7 @@ end_cycle(FeIngest *ingest, TimestampTz now)
 
 	pfree(ingest->checkpoint);
 	ingest->checkpoint = NULL;
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 
@@ -237,17 +244,60 @@ end_of_log(void)
 }
 
 static bool
-load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
+load_state(FeIngestView *view, const FeStored *stored, const char **why)
 {
 	view->shared->backfill_total = stored->entities;
-	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
 	if (!fe_durable_load(view->plan, stored, view->writer, view->shared, why))
 		return false;
 	fe_state_load_end(view->writer, stored->lsn, stored->event_time);
 	pg_atomic_write_u64(&view->shared->stored_full_bytes, stored->full_bytes);
 	pg_atomic_write_u64(&view->shared->stored_more_bytes, stored->more_bytes);
-	pg_atomic_write_u32(&view->shared->resync, 1);
 	view->store_is_ours = true;
+	return true;
+}
+
+/*
+ * What rows contribute to a joined view depends on the rows of other tables at
+ * that moment.  To replay changes they must be as they were: all of the view and
+ * its parts at one position.  So it is when nothing changed while they were
+ * written, as at an orderly shutdown.
+ */
+static bool
+load_parts(FeIngestView *view, const FeStored *stored, const char **why)
+{
+	bool		exact = fe_state_loaded_lsn(view->shared) <= stored->lsn;
+
+	for (int i = 0; i < view->join->nparts && exact; i++)
+	{
+		FeIngestView *part = view->join->parts[i];
+		FeStored	of_part;
+
+		if (!fe_durable_find(part->plan, &of_part, why))
+			return false;
+		exact = of_part.lsn == stored->lsn;
+		if (exact && !load_state(part, &of_part, why))
+			return false;
+		exact = exact && fe_state_loaded_lsn(part->shared) <= stored->lsn;
+	}
+	if (!exact)
+		*why = "its tables changed while it was written";
+	view->join->loaded = exact;
+	return exact;
+}
+
+static bool
+load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
+{
+	fe_ingest_set_state(view, FE_VIEW_RECOVERING);
+	if (!load_state(view, stored, why))
+		return false;
+	if (view->join && !load_parts(view, stored, why))
+	{
+		if (*why == NULL)
+			*why = "a part of it is missing";
+		return false;
+	}
+	pg_atomic_write_u32(&view->shared->resync, 1);
 	view->applying = true;
 	view->replay_from = stored->lsn;
 	view->live_lsn = end_of_log();

@@ -40,8 +40,8 @@ fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid)
 }
 
 /* Does this view take the current transaction's changes? */
-static inline bool
-view_takes(const FeApply *apply, const FeIngestView *view)
+bool
+fe_evaluate_takes(const FeApply *apply, const FeIngestView *view)
 {
 	if (apply->job)
 		return fe_backfill_has_view(apply->job, view);
@@ -106,14 +106,14 @@ evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row, const boo
 
 	if (result != FE_ROW_IN)
 	{
-		if (result == FE_ROW_EXPIRED && fe_pass_part(apply) == 0)
+		if (result == FE_ROW_EXPIRED && fe_pass_part(apply) == 0 && !apply->correcting)
 			left_out(apply, view)->expired++;
 		pfree(values);
 		return false;
 	}
 	op->delta.watermark = PG_INT64_MIN;
 	/* once, whatever part the row belongs to */
-	if (sign > 0 && view->plan->group_window >= 0 &&
+	if (sign > 0 && view->plan->group_window >= 0 && !apply->correcting &&
 		fe_event_time_is_late(apply, view, values, nulls, &op->delta.watermark))
 	{
 		if (fe_pass_part(apply) == 0)
@@ -166,7 +166,7 @@ evaluate_carefully(FeApply *apply, FeCarefulImage *image)
 	bool		skipped = false;
 	bool		in = fe_skip_evaluate(view, apply->careful_cxt, evaluate_image, image, &skipped);
 
-	if (skipped && fe_pass_part(apply) == 0)
+	if (skipped && fe_pass_part(apply) == 0 && !apply->correcting)
 		left_out(apply, view)->skipped++;
 	else if (in)
 	{
@@ -181,9 +181,9 @@ evaluate_carefully(FeApply *apply, FeCarefulImage *image)
 	return in;
 }
 
-static inline bool
-evaluate(FeApply *apply, const FeIngestUse *use, const Datum *row, const bool *rownulls,
-		 int sign, FeOp *op)
+bool
+fe_evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row, const bool *rownulls,
+				int sign, FeOp *op)
 {
 	FeCarefulImage image = {apply, use, row, rownulls, sign, op};
 
@@ -193,8 +193,8 @@ evaluate(FeApply *apply, const FeIngestUse *use, const Datum *row, const bool *r
 }
 
 /* Same values, byte for byte: the update leaves the view as it was. */
-static bool
-same_contribution(const FeIngestView *view, const FeDelta *a, const FeDelta *b)
+bool
+fe_evaluate_same(const FeIngestView *view, const FeDelta *a, const FeDelta *b)
 {
 	if (a->hash != b->hash)
 		return false;
@@ -211,8 +211,8 @@ same_contribution(const FeIngestView *view, const FeDelta *a, const FeDelta *b)
 	return true;
 }
 
-static void
-push_op(FeApply *apply, const FeOp *op)
+void
+fe_group_push(FeApply *apply, const FeOp *op)
 {
 	if (apply->nops == apply->max_ops)
 	{
@@ -227,9 +227,11 @@ push_op(FeApply *apply, const FeOp *op)
  * What the log tells of a row that changed must be the whole old row.  A view
  * that cannot know it stops, with the reason, rather than be wrong.
  */
-static bool
-check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absent_old)
+bool
+fe_evaluate_check_old(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absent_old)
 {
+	if (rec->kind != FE_RECORD_UPDATE && rec->kind != FE_RECORD_DELETE)
+		return true;
 	if (view->plan->options.append_only)
 	{
 		fe_ingest_fail_view(apply->ingest, view,
@@ -247,36 +249,47 @@ check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absen
 	return true;
 }
 
-static void
-evaluate_for_arm(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
-				 const FeRecord *rec, int absent_old)
+/* A record, for an arm that takes it. */
+typedef struct FeArmRecord
 {
+	FeApply    *apply;
+	const FeIngestUse *use;
+	FeIngestTable *table;
+	const FeRecord *rec;
+} FeArmRecord;
+
+static void
+evaluate_for_arm(void *arg)
+{
+	FeArmRecord *record = arg;
+	FeApply    *apply = record->apply;
+	const FeIngestUse *use = record->use;
+	FeIngestTable *table = record->table;
+	const FeRecord *rec = record->rec;
 	FeIngestView *view = use->view;
 	FeOp		oldop;
 	FeOp		newop;
 	bool		has_old = false;
 	bool		has_new = false;
-	FeOwnerContext owner;
 
-	if (rec->kind == FE_RECORD_UPDATE || rec->kind == FE_RECORD_DELETE)
+	if (view->join)
 	{
-		if (!check_old_row(apply, view, rec, absent_old))
-			return;
+		if (use->arm == 0)
+			fe_join_fact_change(apply, use, table, rec);
+		else
+			fe_join_dimension_change(apply, use, table, rec);
+		return;
 	}
-
-	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->programs[use->arm]));
 	if (rec->has_old)
-		has_old = evaluate(apply, use, table->oldvalues, table->oldnulls, -1, &oldop);
+		has_old = fe_evaluate_row(apply, use, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
-		has_new = evaluate(apply, use, table->newvalues, table->newnulls, 1, &newop);
-	fe_owner_leave(&owner);
-
-	if (has_old && has_new && same_contribution(view, &oldop.delta, &newop.delta))
+		has_new = fe_evaluate_row(apply, use, table->newvalues, table->newnulls, 1, &newop);
+	if (has_old && has_new && fe_evaluate_same(view, &oldop.delta, &newop.delta))
 		return;
 	if (has_old)
-		push_op(apply, &oldop);
+		fe_group_push(apply, &oldop);
 	if (has_new)
-		push_op(apply, &newop);
+		fe_group_push(apply, &newop);
 }
 
 /*
@@ -284,15 +297,16 @@ evaluate_for_arm(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
  * called fe_apply_run ends the transaction, and begins again without the view.
  * Or, if the view skips such rows, with this view's taken with care.
  */
-static void
-evaluate_guarded(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
-				 const FeRecord *rec, int absent_old)
+void
+fe_evaluate_guarded(FeApply *apply, FeIngestView *view, void (*evaluate) (void *arg), void *arg)
 {
-	FeIngestView *view = use->view;
-
 	PG_TRY();
 	{
-		evaluate_for_arm(apply, use, table, rec, absent_old);
+		FeOwnerContext owner;
+
+		fe_owner_enter(&owner, view->plan, view->runs_code);
+		evaluate(arg);
+		fe_owner_leave(&owner);
 	}
 	PG_CATCH();
 	{
@@ -319,8 +333,8 @@ evaluate_guarded(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
 
 /* ---- one record -------------------------------------------------------------- */
 
-static FeIngestTable *
-find_table(FeApply *apply, Oid relid)
+FeIngestTable *
+fe_evaluate_table(FeApply *apply, Oid relid)
 {
 	if (apply->last_table == NULL || apply->last_table->relid != relid)
 	{
@@ -331,10 +345,23 @@ find_table(FeApply *apply, Oid relid)
 	return apply->last_table;
 }
 
+/* Reads the record's row images into the table's arrays. */
+void
+fe_evaluate_decode(FeApply *apply, FeIngestTable *table, const FeRecord *rec, int *absent_old)
+{
+	*absent_old = 0;
+	if (rec->has_old)
+		*absent_old = fe_record_read_image(rec, true, apply->last_columns, table->oldvalues,
+										   table->oldnulls, NULL);
+	if (rec->has_new)
+		fe_record_read_image(rec, false, apply->last_columns, table->newvalues,
+							 table->newnulls, NULL);
+}
+
 void
 fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 {
-	FeIngestTable *table = find_table(apply, rec->relid);
+	FeIngestTable *table = fe_evaluate_table(apply, rec->relid);
 	bool		counted = false;
 	bool		decoded = false;
 	int			absent_old = 0;
@@ -345,7 +372,7 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 	{
 		FeIngestView *view = table->uses[i].view;
 
-		if (!view_takes(apply, view))
+		if (!fe_evaluate_takes(apply, view))
 			continue;
 		if (!counted)
 			apply->current.changes++;
@@ -353,24 +380,24 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 		if (!fe_pass_takes_view(apply, view))
 			continue;
 		if (!decoded)
+			fe_evaluate_decode(apply, table, rec, &absent_old);
+		decoded = true;
+		if (fe_evaluate_check_old(apply, view, rec, absent_old))
 		{
-			if (rec->has_old)
-				absent_old = fe_record_read_image(rec, true, apply->last_columns,
-												  table->oldvalues, table->oldnulls, NULL);
-			if (rec->has_new)
-				fe_record_read_image(rec, false, apply->last_columns,
-									 table->newvalues, table->newnulls, NULL);
-			decoded = true;
+			FeArmRecord record = {apply, &table->uses[i], table, rec};
+
+			fe_evaluate_guarded(apply, view, evaluate_for_arm, &record);
 		}
-		evaluate_guarded(apply, &table->uses[i], table, rec, absent_old);
+		if (apply->again)
+			return;
 	}
 }
 
 /* ---- TRUNCATE ---------------------------------------------------------------- */
 
 /* Drops what the transaction did to the view so far; false: that was nothing. */
-static bool
-drop_ops(FeApply *apply, const FeIngestView *view)
+bool
+fe_evaluate_drop(FeApply *apply, const FeIngestView *view)
 {
 	int			kept = apply->current.first;
 	int			n = apply->nops;
@@ -409,7 +436,7 @@ note_truncation(FeApply *apply, FeIngestView *view, const FeRecord *rec)
 	}
 	truncation->relids = list_append_unique_oid(truncation->relids, rec->relid);
 	/* whose rows these were is not known any more */
-	truncation->mixed |= drop_ops(apply, view) || rec->kind == FE_RECORD_TRUNCATE_PART;
+	truncation->mixed |= fe_evaluate_drop(apply, view) || rec->kind == FE_RECORD_TRUNCATE_PART;
 }
 
 /*
@@ -420,24 +447,31 @@ note_truncation(FeApply *apply, FeIngestView *view, const FeRecord *rec)
 void
 fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 {
-	FeIngestTable *table = find_table(apply, rec->relid);
+	FeIngestTable *table = fe_evaluate_table(apply, rec->relid);
 
 	if (table == NULL)
 		return;
-	for (int i = 0; i < table->nuses; i++)
+	for (int i = 0; i < table->nuses && !apply->again; i++)
 	{
-		FeIngestView *view = table->uses[i].view;
+		const FeIngestUse *use = &table->uses[i];
+		FeIngestView *view = use->view;
 
-		if (!view_takes(apply, view) || (i > 0 && table->uses[i - 1].view == view))
+		if (!fe_evaluate_takes(apply, view) ||
+			(i > 0 && table->uses[i - 1].view == view && view->join == NULL))
 			continue;
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;
-		if (rec->kind == FE_RECORD_TRUNCATE_PART || reads_other_tables(view->plan, rec->relid))
+		if (rec->kind == FE_RECORD_TRUNCATE_PART ||
+			(view->join == NULL && reads_other_tables(view->plan, rec->relid)))
 			note_truncation(apply, view, rec);
+		else if (view->join && use->arm > 0)
+			fe_join_dimension_truncate(apply, use);
+		else if (view->join)
+			fe_join_fact_truncate(apply, use);
 		else
 		{
-			(void) drop_ops(apply, view);
+			(void) fe_evaluate_drop(apply, view);
 			apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
 		}
 	}

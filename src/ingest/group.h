@@ -9,7 +9,9 @@
 #include "ingest/ingest.h"
 #include "nodes/memnodes.h"
 
-/* One row image's contribution to one view. */
+typedef struct FeNet FeNet;
+
+/* One row image's contribution to one view, or to a part of it. */
 typedef struct FeOp
 {
 	FeDelta		delta;
@@ -84,6 +86,17 @@ struct FeApply
 	uint64		whole_txns;		/* transactions merged before there were so many */
 	Size		limit;			/* of the memory that evaluated rows take */
 	bool		merged_some;	/* transactions, in some passes and not in all */
+	uint64		until;			/* transactions that these passes are over */
+	bool		stopped;		/* there are more of them */
+	bool		over_parts;		/* there were joined views when they began */
+
+	/* joins */
+	MemoryContext row_cxt;		/* one joined row's evaluation */
+	MemoryContext net_cxt;
+	FeNet	   *net;			/* what the transaction at hand does to dimensions, or NULL */
+	bool		net_wanted;		/* begin again with that of the first transaction left */
+	bool		again;			/* begin again: the transaction at hand cannot go on so */
+	bool		correcting;		/* rows that were counted already are evaluated */
 
 	FeIngestView *failed;		/* its expression raised the error */
 	bool		skips;			/* and it will leave the row out */
@@ -99,13 +112,40 @@ struct FeApply
 /* ---- passes.c -------------------------------------------------------------- */
 
 extern void fe_passes_begin(FeApply *apply);
+/* The passes over some transactions are done, and there are more: over the next. */
+extern void fe_passes_next(FeApply *apply);
 extern bool fe_passes_divide_rows(FeApply *apply);
 extern bool fe_passes_divide_room(FeApply *apply, int nops, Size room);
 
+/* Passes that evaluate rows for views. */
+static inline uint32
+fe_passes_over_views(const FeApply *apply)
+{
+	return apply->groups * apply->parts;
+}
+
+/*
+ * Parts of joined views are looked at until all of a transaction is evaluated.  So
+ * they have passes of their own, after those, if there are several.
+ */
 static inline uint32
 fe_passes_count(const FeApply *apply)
 {
-	return apply->groups * apply->parts;
+	uint32		n = fe_passes_over_views(apply);
+
+	return n > 1 && apply->over_parts ? 2 * n : n;
+}
+
+static inline bool
+fe_pass_is_over_views(const FeApply *apply)
+{
+	return apply->pass < fe_passes_over_views(apply);
+}
+
+static inline bool
+fe_pass_is_over_parts(const FeApply *apply)
+{
+	return fe_passes_over_views(apply) == 1 || !fe_pass_is_over_views(apply);
 }
 
 /* The part of the entities that this pass takes. */
@@ -126,7 +166,10 @@ fe_pass_ends_views(const FeApply *apply)
 static inline bool
 fe_pass_takes_view(const FeApply *apply, const FeIngestView *view)
 {
-	return (uint32) view->plan->viewid % apply->groups == apply->pass / apply->parts;
+	if (!fe_pass_is_over_views(apply) && view->join == NULL)
+		return false;
+	return (uint32) view->plan->viewid % apply->groups ==
+		apply->pass % fe_passes_over_views(apply) / apply->parts;
 }
 
 static inline bool
@@ -139,6 +182,12 @@ fe_pass_is_full(const FeApply *apply)
 
 /* Is there room in state for what rows may take, by their fe_state_room? */
 extern bool fe_apply_has_room(const FeApply *apply, Size room);
+/*
+ * Rows of a backfill that are in no batch: begin, evaluate them, merge them,
+ * evaluate more.  False: there is no room for them.
+ */
+extern void fe_apply_begin_rows(FeApply *apply, FeBackfillJob *job);
+extern bool fe_apply_merge_rows(FeApply *apply);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 
@@ -151,6 +200,89 @@ extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
 /* At the end of the transaction: which views it leaves to be built anew. */
 extern void fe_evaluate_truncations(FeApply *apply);
+
+/* For joins: the pieces of that. */
+extern FeIngestTable *fe_evaluate_table(FeApply *apply, Oid relid);
+extern bool fe_evaluate_takes(const FeApply *apply, const FeIngestView *view);
+extern void fe_evaluate_decode(FeApply *apply, FeIngestTable *table, const FeRecord *rec,
+							   int *absent_old);
+extern bool fe_evaluate_check_old(FeApply *apply, FeIngestView *view, const FeRecord *rec,
+								  int absent_old);
+/* The row's contribution; its values are in CurrentMemoryContext, or point into the row. */
+extern bool fe_evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row,
+							const bool *rownulls, int sign, FeOp *op);
+extern bool fe_evaluate_same(const FeIngestView *view, const FeDelta *a, const FeDelta *b);
+/* evaluate(arg), whose error stops this view or is skipped by it, as the view's owner. */
+extern void fe_evaluate_guarded(FeApply *apply, FeIngestView *view,
+								void (*evaluate) (void *arg), void *arg);
+/* Drops what the transaction did to the view, or part, so far; false: that was nothing. */
+extern bool fe_evaluate_drop(FeApply *apply, const FeIngestView *view);
+extern void fe_group_push(FeApply *apply, const FeOp *op);
+
+/* ---- join.c ------------------------------------------------------------------- */
+
+/* A key of a dimension, as a delta of a part. */
+typedef struct FeJoinProbe
+{
+	FeDelta		delta;
+	Datum		values[FE_MAX_KEYS + 2];
+	bool		nulls[FE_MAX_KEYS + 2];
+} FeJoinProbe;
+
+/* A record of the fact table; the arrays hold its rows. */
+extern void fe_join_fact_change(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+								const FeRecord *rec);
+/* A record of a dimension, while its rows are only collected. */
+extern void fe_join_dimension_change(FeApply *apply, const FeIngestUse *use,
+									 FeIngestTable *table, const FeRecord *rec);
+
+/* TRUNCATE of either. */
+extern void fe_join_fact_truncate(FeApply *apply, const FeIngestUse *use);
+extern void fe_join_dimension_truncate(FeApply *apply, const FeIngestUse *use);
+
+/* The key of a dimension's row.  False: it has a NULL, and so is never looked up. */
+extern bool fe_join_dimension_key(const FeIngestView *view, int d, const Datum *row,
+								  const bool *rownulls, FeJoinProbe *probe);
+/* The key that the joined row at hand has for a dimension.  False: it has a NULL. */
+extern bool fe_join_row_key(const FeIngestView *view, int d, int part, FeJoinProbe *probe);
+/* The image of a dimension's row, whose columns of the joined row are in it. */
+extern Datum fe_join_dimension_image(const FeIngestView *view, int d, const Datum *row,
+									 const bool *rownulls);
+/* Puts a dimension's row, or NULLs (image 0), into the joined row. */
+extern void fe_join_put_dimension(const FeIngestView *view, int d, Datum image);
+/*
+ * Looks up the rows of dimensions for the joined row at hand, but for that of
+ * dimension except; before: those that the transaction at hand has not changed
+ * yet, of dimensions after that one.  False: there is none where one is needed.
+ */
+extern bool fe_join_look_up(FeApply *apply, FeIngestView *view, int except);
+/* Evaluates the joined row; the op's values last as long as the group. */
+extern bool fe_join_evaluate(FeApply *apply, FeIngestView *view, int sign, FeOp *op);
+/* Takes images into or out of a part, as often as count says. */
+extern void fe_join_push_part(FeApply *apply, FeIngestView *view, int part,
+							  const FeJoinProbe *probe, Datum image, int64 count);
+/* A fact row as it is kept for a dimension, into the joined row. */
+extern void fe_join_put_fact(const FeIngestView *view, int d, Datum image);
+
+/* ---- join_net.c ------------------------------------------------------------------ */
+
+/*
+ * What the transaction after the first n of the batch does to dimensions, in all;
+ * to be known before any of its rows is evaluated.
+ */
+extern void fe_net_collect(FeApply *apply, uint64 n);
+extern void fe_net_forget(FeApply *apply);
+/*
+ * The changes of dimensions themselves, and of what is joined with them.  Called
+ * when the transaction begins.
+ */
+extern void fe_net_apply(FeApply *apply);
+/*
+ * The row of a key, 0 = none: in state, and after what the transaction at hand does
+ * if changed.  ERROR if there are several.
+ */
+extern Datum fe_net_row(FeApply *apply, FeIngestView *view, int d, const FeJoinProbe *probe,
+						bool changed);
 
 /* ---- event_times.c --------------------------------------------------------- */
 

@@ -12,6 +12,7 @@
 
 #include "capture/capture.h"
 #include "definition/plan.h"
+#include "ingest/row_image.h"
 #include "memory/heap.h"
 #include "runtime/runtime.h"
 #include "state/state.h"
@@ -28,12 +29,24 @@ typedef struct FeSeenSnapshot
 	TransactionId *xip;			/* sorted, top-level transactions only */
 } FeSeenSnapshot;
 
-/* One feature view as the ingest worker keeps it. */
+/* What is kept for the joins of a view (join.c). */
+typedef struct FeIngestJoin
+{
+	int			nparts;
+	struct FeIngestView **parts;
+	FeImageForm *forms;			/* of the rows of each part */
+	Datum	   *row;			/* a joined row being made */
+	bool	   *nulls;
+	bool		loaded;			/* all rows of the dimensions are there */
+} FeIngestJoin;
+
+/* One feature view as the ingest worker keeps it, or a part of a joined one. */
 typedef struct FeIngestView
 {
 	MemoryContext cxt;			/* plan, program, writer */
 	FePlan	   *plan;
 	FeRowProgram **programs;	/* by arm */
+	bool		runs_code;		/* some of them call functions of users */
 	MemoryContext program_cxt;
 	FeStateWriter *writer;
 	FeViewShared *shared;
@@ -47,6 +60,8 @@ typedef struct FeIngestView
 	bool		scanned;		/* backfill has delivered every row */
 	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
 	bool		store_is_ours;	/* what is stored of it is of this build */
+	FeIngestJoin *join;			/* NULL: no joins */
+	struct FeIngestView *whole; /* of a part: the view */
 	const char *rebuild;		/* why it is to be built anew, or NULL */
 	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 	bool		waits_for_detach;	/* and says so in its status */
@@ -93,6 +108,8 @@ typedef struct FeIngest
 	bool		catalog_loaded;
 
 	List	   *views;			/* FeIngestView * */
+	List	   *states;			/* the same and the parts of each, after it */
+	bool		joined;			/* some have joins */
 	MemoryContext tables_cxt;	/* tables and capture set, rebuilt as a whole */
 	int			ntables;
 	FeIngestTable *tables;		/* ascending relid */
@@ -157,6 +174,8 @@ extern void fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const c
 /* Throws the state of such views away: they wait for a backfill. */
 extern void fe_ingest_begin_rebuilds(FeIngest *ingest);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
+/* The state of a view, and of its parts. */
+extern void fe_ingest_set_state(FeIngestView *view, FeViewState state);
 /*
  * After a merge, inside the transaction: a view stops of which an entity keeps more
  * than max_values_per_entity.
@@ -190,6 +209,22 @@ extern FeIngestView *fe_apply_failed_view(FeApply *apply, bool *skips);
 /* Has part of a transaction been merged (only possible for spilled ones)? */
 extern bool fe_apply_in_middle(const FeApply *apply);
 extern bool fe_seen_visible(const FeSeenSnapshot *seen, TransactionId xid);
+
+/* ---- join_parts.c, join_load.c: views with joins -------------------------------------- */
+
+/* Fills in view->join, with parts that have no state yet; in the view's context. */
+extern void fe_join_create(FeIngestView *view);
+/* These do nothing for a view without joins.  Find: false, a part has no state. */
+extern bool fe_join_find_parts(FeIngestView *view);
+extern void fe_join_claim_parts(FeIngestView *view);
+extern void fe_join_release_parts(FeIngest *ingest, FeIngestView *view);
+extern void fe_join_open_parts(FeIngest *ingest, FeIngestView *view);
+extern void fe_join_adopt_parts(FeIngestView *view, FeIngestView *newer);
+/*
+ * Backfill: the rows of all dimensions are in.  Joins what rows of the fact table
+ * the log has brought so far.  Inside a transaction.  False: no memory for it.
+ */
+extern bool fe_join_load(FeApply *apply, FeBackfillJob *job, FeIngestView *view);
 
 /* ---- skip.c: on_error => 'skip' ------------------------------------------ */
 
@@ -225,6 +260,8 @@ extern bool fe_backfill_retakes(const FeIngest *ingest);
 extern bool fe_backfill_consume(FeIngest *ingest);
 /* Columns of a table's rows as the job sends them; NULL: it does not read the table. */
 extern const FeCaptureTable *fe_backfill_columns(const FeBackfillJob *job, Oid relid);
+/* Rows that the job reads are as of here. */
+extern XLogRecPtr fe_backfill_lsn(const FeBackfillJob *job);
 extern bool fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view);
 /* Stops the helper; its views wait again. */
 extern void fe_backfill_cancel(FeIngest *ingest);
@@ -271,6 +308,7 @@ typedef struct FeBackfillShared
 	PGPROC	   *helper_proc;
 	double		rows_expected;
 	Size		tables_offset;	/* the capture set's text: tables, their columns */
+	Oid			last_relid;		/* is read after all others; InvalidOid: none */
 	Size		queue_offset;
 	TransactionId xmin;
 	TransactionId xmax;

@@ -18,9 +18,20 @@
 #define FE_SWEEP_GONE_SLICE		10000	/* ... but no more than so many in each */
 #define FE_SWEEP_AT_ONCE		30	/* slices, when the worker comes round late ... */
 #define FE_SWEEP_MOST			100000	/* ... of so many entities together */
+#define FE_PARTS_LATER			(60 * FE_USEC_PER_SEC)
 #define FE_CONFIRM_MS			1000
 #define FE_CONFIRM_BYTES		(16 * 1024 * 1024)
 #define FE_CRASH_WATCH_MS		(10 * 60 * 1000)
+
+/*
+ * What a part keeps of a row must not go before the row has left the view, or a
+ * change of what it was joined with would not correct it any more.
+ */
+static FeTime
+now_of_parts(void)
+{
+	return fe_clock_now() - FE_PARTS_LATER;
+}
 
 /* ---- sweeping ------------------------------------------------------------------ */
 
@@ -42,7 +53,7 @@ sweep(FeIngest *ingest)
 	ingest->next_sweep = TimestampTzPlusMilliseconds(now, FE_SWEEP_MS);
 	fe_ingest_begin();
 	pg_atomic_write_u32(&ingest->db->merging, 1);
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 		uint64		gone = pg_atomic_read_u64(&view->shared->tombstones) / FE_SWEEP_GONE;
@@ -50,7 +61,7 @@ sweep(FeIngest *ingest)
 
 		budget = FE_SWEEP_SLICE + pg_atomic_read_u64(&view->shared->entities) / FE_SWEEP_ROUND;
 		budget = Max(budget, Min(slices * budget, FE_SWEEP_MOST)) + Min(gone, FE_SWEEP_GONE_SLICE);
-		fe_state_sweep(view->writer, budget, fe_clock_now());
+		fe_state_sweep(view->writer, budget, view->whole ? now_of_parts() : fe_clock_now());
 	}
 	pg_atomic_write_u32(&ingest->db->merging, 0);
 	fe_ingest_end();

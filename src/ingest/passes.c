@@ -14,17 +14,23 @@
  * remain, and a table may have a hundred views.  So a batch begins with one pass, and
  * when the rows take too much, their share of the batch tells how many it needs;
  * as long as no transaction is merged in part.
+ *
+ * Where views have joins, a transaction must be in, dimensions and all, before the
+ * next one is evaluated: passes are then over one transaction at a time.
  */
 #include "postgres.h"
 
 #include "ingest/group.h"
 
+#ifndef FE_PASS_LIMIT			/* a test may want many passes */
 #define FE_PASS_LIMIT		(128 * 1024 * 1024) /* of evaluated rows, if they can be divided */
+#endif
 #define FE_SMALL_BATCH		(1024 * 1024)
 #define FE_ROOM_PER_BYTE	8	/* of state, for a byte of records, amply */
 #define FE_MAX_TIGHT_PARTS	64	/* for the sake of room in state, to begin with */
 #define FE_MAX_ROOM_PARTS	256 /* ... and when it was found missing */
 #define FE_MAX_PARTS		4096
+#define FE_CORRECTION_FACTOR	4
 /* With fewer row images a transaction waits for room, to come in as a whole. */
 #define FE_SMALL_TXN		(16 * 1024)
 
@@ -46,6 +52,14 @@ choose_parts(const FeApply *apply, Size bytes)
 	return parts;
 }
 
+static void
+limit_passes(FeApply *apply)
+{
+	apply->until = PG_UINT64_MAX;
+	if (apply->over_parts && fe_passes_over_views(apply) > 1)
+		apply->until = apply->whole_txns + 1;
+}
+
 void
 fe_passes_begin(FeApply *apply)
 {
@@ -55,6 +69,21 @@ fe_passes_begin(FeApply *apply)
 	apply->groups = 1;
 	apply->parts = choose_parts(apply, fe_batch_bytes(apply->batch));
 	apply->limit = FE_PASS_LIMIT;
+	apply->over_parts = apply->ingest->joined;
+	limit_passes(apply);
+}
+
+void
+fe_passes_next(FeApply *apply)
+{
+	apply->whole_txns = apply->until;
+	apply->pass = 0;
+	apply->pass_txns = apply->whole_txns;
+	apply->groups = 1;
+	apply->parts = choose_parts(apply, fe_batch_bytes(apply->batch));
+	apply->limit = FE_PASS_LIMIT;
+	apply->merged_some = false;
+	limit_passes(apply);
 }
 
 /* Is every transaction either merged whole, or not at all? */
@@ -80,16 +109,28 @@ divide(FeApply *apply, uint32 factor)
 	}
 	apply->parts *= factor;
 	apply->whole_txns = apply->pass_txns;
+	limit_passes(apply);
 }
 
-/* So many passes for one; a quarter more than the share of the batch that was read. */
 static uint32
-passes_for_batch(const FeApply *apply)
+passes_for_records(const FeApply *apply)
 {
 	Size		read = Max(fe_batch_bytes_read(apply->batch), 1);
 	Size		factor = 1 + fe_batch_bytes(apply->batch) / read * 5 / 4;
 
 	return Min(Max(factor, 2), FE_MAX_PARTS);
+}
+
+/*
+ * So many passes for one; a quarter more than the share of the batch that was read.
+ * Of rows that are corrected nobody knows how many there are.
+ */
+static uint32
+passes_for_batch(const FeApply *apply)
+{
+	if (apply->correcting)
+		return FE_CORRECTION_FACTOR;
+	return passes_for_records(apply);
 }
 
 /* Parts of the hash space do not divide what is nearly all of one entity. */

@@ -67,6 +67,7 @@ view_create(int32 viewid)
 	view->partitions = fe_partitions_of_plan(view->plan, fe_catalog_watch);
 	fe_ingest_renew_programs(view);
 	storage_of_values(view);
+	fe_join_create(view);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, TopMemoryContext);
 	return view;
@@ -123,6 +124,7 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->waits_for_detach = view->waits_for_detach;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
+	fe_join_adopt_parts(view, newer);
 }
 
 /* Has nothing become of the partitions since an earlier worker looked? */
@@ -152,15 +154,18 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	{
 		FeViewState state = pg_atomic_read_u32(&shared->state);
 
-		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) && knows_partitions(view, shared))
+		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) &&
+			knows_partitions(view, shared) && fe_join_find_parts(view))
 			view->shared = shared;
 		else
 			fe_view_release(ingest->heap, shared, plan);
 	}
 	if (view->shared == NULL)
 	{
+		fe_join_release_parts(ingest, view);
 		view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version, online);
-		fe_view_set_state(view->shared, FE_VIEW_WAITING);
+		fe_join_claim_parts(view);
+		fe_ingest_set_state(view, FE_VIEW_WAITING);
 	}
 	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->online = online;
@@ -175,6 +180,7 @@ view_open_writer(FeIngest *ingest, FeIngestView *view)
 
 	view->writer = fe_state_writer_create(ingest->heap, view->shared, view->plan);
 	MemoryContextSwitchTo(old);
+	fe_join_open_parts(ingest, view);
 }
 
 static void
@@ -193,6 +199,7 @@ view_drop(FeIngest *ingest, FeIngestView *view)
 	if (view->writer)
 		fe_state_writer_free(view->writer);
 	view->writer = NULL;
+	fe_join_release_parts(ingest, view);
 	fe_view_release(ingest->heap, view->shared, view->plan);
 	if (view->seen)
 		pfree(view->seen);
@@ -208,9 +215,11 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 
 	fe_backfill_forget_view(ingest, view);
 	fe_state_writer_free(view->writer);
+	fe_join_release_parts(ingest, view);
 	fe_view_release(ingest->heap, view->shared, plan);
 	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
 								 plan->options.online_enabled);
+	fe_join_claim_parts(view);
 	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->failures = failures;
 	view->shared->last_error_at = failed_at;
@@ -226,7 +235,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
-	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+	fe_ingest_set_state(view, FE_VIEW_WAITING);
 }
 
 void
@@ -236,7 +245,7 @@ fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why)
 	fe_backfill_forget_view(ingest, view);
 	view->scanned = false;
 	view->rebuild = why;
-	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+	fe_ingest_set_state(view, FE_VIEW_WAITING);
 	SetLatch(MyLatch);			/* at once, not when something else comes */
 }
 
@@ -274,8 +283,14 @@ fe_ingest_renew_programs(FeIngestView *view)
 	view->program_cxt = AllocSetContextCreate(view->cxt, "feature view program",
 											  ALLOCSET_SMALL_SIZES);
 	view->programs = MemoryContextAllocZero(view->program_cxt, sizeof(FeRowProgram *) * narms);
+	view->runs_code = false;
 	for (int i = 0; i < narms; i++)
+	{
+		if (view->plan->arms[i].form == FE_FORM_DIMENSION)
+			continue;
 		view->programs[i] = fe_row_program_create(view->plan, i, view->program_cxt);
+		view->runs_code |= fe_row_program_runs_code(view->programs[i]);
+	}
 }
 
 /*
@@ -301,7 +316,7 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	view->scanned = false;
 	fe_view_set_error(view->shared, message,
 					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay));
-	fe_view_set_state(view->shared, FE_VIEW_FAILED);
+	fe_ingest_set_state(view, FE_VIEW_FAILED);
 	ConditionVariableBroadcast(&ingest->db->progress);
 	ereport(LOG,
 			(errmsg("feature view \"%s\" has stopped: %s", view->plan->name, message),
@@ -326,6 +341,8 @@ fe_ingest_lose_state(FeIngest *ingest, const char *why)
 	}
 	list_free(ingest->views);
 	ingest->views = NIL;
+	list_free(ingest->states);
+	ingest->states = NIL;
 	ingest->catalog_loaded = false;
 	fe_view_forget_all(MyDatabaseId);
 	fe_heap_reset(ingest->heap);
@@ -363,8 +380,8 @@ release_strange_state(FeIngest *ingest, List *ids)
 		if (shared->dboid != MyDatabaseId ||
 			pg_atomic_read_u32(&shared->state) == FE_VIEW_FREE)
 			continue;
-		view = list_member_int(ids, shared->viewid) ?
-			view_create_unless_dropped(shared->viewid) : NULL;
+		view = list_member_int(ids, fe_view_of_part(shared->viewid)) ?
+			view_create_unless_dropped(fe_view_of_part(shared->viewid)) : NULL;
 		fits = view != NULL && view->plan->state_version == shared->state_version;
 		if (view)
 			view_free(view);
@@ -425,6 +442,30 @@ load_view(FeIngest *ingest, int32 viewid)
 	return view;
 }
 
+/* All that has state, numbered. */
+static void
+list_states(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	list_free(ingest->states);
+	ingest->states = NIL;
+	ingest->joined = false;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		view->index = list_length(ingest->states);
+		ingest->states = lappend(ingest->states, view);
+		for (int i = 0; view->join && i < view->join->nparts; i++)
+		{
+			view->join->parts[i]->index = list_length(ingest->states);
+			ingest->states = lappend(ingest->states, view->join->parts[i]);
+		}
+		ingest->joined |= view->join != NULL;
+	}
+}
+
 bool
 fe_ingest_load_views(FeIngest *ingest)
 {
@@ -458,11 +499,11 @@ fe_ingest_load_views(FeIngest *ingest)
 			complete = false;
 			continue;
 		}
-		view->index = list_length(views);
 		views = lappend(views, view);
 	}
 	list_free(ingest->views);
 	ingest->views = views;
+	list_states(ingest);
 	MemoryContextSwitchTo(old);
 
 	/* what has changed may be the tables, which the check is for: not later */

@@ -141,7 +141,7 @@ forget_stored(FeIngest *ingest)
 	ListCell   *lc;
 
 	fe_ingest_begin();
-	foreach(lc, ingest->views)
+	foreach(lc, ingest->states)
 		ids = lappend_int(ids, ((FeIngestView *) lfirst(lc))->plan->viewid);
 	if (ingest->catalog_loaded)
 		fe_durable_forget_others(ids);

@@ -115,6 +115,23 @@ put_backfill(Datum *values, bool *nulls, int i, FeViewShared *view, FeViewState 
 	values[i] = Float8GetDatum(pct);
 }
 
+/* What is kept for a view and, where it has joins, of the rows of its tables. */
+static int64
+memory_of(const FeViewShared *view)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < fe_view_count(); i++)
+	{
+		FeViewShared *other = fe_view_slot(i);
+
+		if (other->dboid == view->dboid && fe_view_of_part(other->viewid) == view->viewid &&
+			pg_atomic_read_u32(&other->state) != FE_VIEW_FREE)
+			bytes += pg_atomic_read_u64(&other->bytes);
+	}
+	return bytes;
+}
+
 #define FE_VIEW_STATUS_COLS 16
 
 /*
@@ -137,7 +154,7 @@ fe_view_status(PG_FUNCTION_ARGS)
 		char		error[FE_ERROR_LEN];
 		TimestampTz error_at;
 
-		if (view->dboid != MyDatabaseId || state == FE_VIEW_FREE)
+		if (view->dboid != MyDatabaseId || state == FE_VIEW_FREE || view->viewid < 0)
 			continue;
 		SpinLockAcquire(&view->mutex);
 		strlcpy(error, view->last_error, sizeof(error));
@@ -152,7 +169,7 @@ fe_view_status(PG_FUNCTION_ARGS)
 		values[6] = counter(&view->skipped);
 		values[7] = counter(&view->entities);
 		values[8] = counter(&view->panes);
-		values[9] = counter(&view->bytes);
+		values[9] = Int64GetDatum(memory_of(view));
 		values[10] = counter(&view->dirty);
 		values[11] = counter(&view->tombstones);
 		values[12] = counter(&view->null_keys);

@@ -242,6 +242,13 @@ typedef FormData_pg_attribute FeCompatDeformAttr;
 	LogLogicalMessage((prefix), (data), (len), false)
 #endif
 
+/* From 16 on, a column says which outer joins may make it NULL: that is known otherwise. */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_forget_outer_joins(var)	((var)->varnullingrels = NULL)
+#else
+#define fe_compat_forget_outer_joins(var)	((void) (var))
+#endif
+
 /*
  * From 18 on, the columns of an analysed query with GROUP BY refer to an item of
  * the range table that holds the grouping expressions.  Puts the expressions

@@ -415,10 +415,9 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 
 /* ---- all rows of a hash --------------------------------------------------------------- */
 
-static inline void
-set_probe(FeStateWriter *w, const FeDelta *delta)
+void
+fe_writer_probe(FeStateWriter *w, FeKeyProbe *probe, const FeDelta *delta)
 {
-	FeKeyProbe *probe = &w->probe;
 
 	probe->hash = delta->hash;
 	for (int k = 0; k < w->plan->nkeys; k++)
@@ -429,6 +428,12 @@ set_probe(FeStateWriter *w, const FeDelta *delta)
 		probe->nulls[k] = delta->nulls[expr];
 	}
 	fe_key_pack(w->plan, probe);
+}
+
+static inline void
+set_probe(FeStateWriter *w, const FeDelta *delta)
+{
+	fe_writer_probe(w, &w->probe, delta);
 }
 
 static inline void

@@ -484,6 +484,8 @@ fe_entity_count_kept(FeEntity *e, int64 before)
 /* Remembers an entity one of whose accumulators has become worth folding (fold.c). */
 extern void fe_fold_note(FeStateWriter *w, FeRef ref, const FeEntity *e);
 
+/* What to look for, of a delta's key. */
+extern void fe_writer_probe(FeStateWriter *w, FeKeyProbe *probe, const FeDelta *delta);
 /*
  * An entity changed: it is freed if it is empty and nobody holds it, else it is
  * put on the dirty list as it should.  source: by a row, not by time.  Its

@@ -162,12 +162,48 @@ extern void fe_state_prefetch(FeStateWriter *w, uint64 hash, int stage);
  */
 extern void fe_state_truncate_begin(FeStateWriter *w, XLogRecPtr lsn, uint32 parts, uint32 part);
 extern void fe_state_truncate_end(FeStateWriter *w, XLogRecPtr lsn);
+/* The latest LSN of an image that was loaded; 0: none was. */
+extern XLogRecPtr fe_state_loaded_lsn(FeViewShared *view);
 /*
  * Maintenance: consolidates and drops panes, frees empty entities, over a part
  * of the table; returns true when a full round has been completed.  Cheap
  * enough to be called between batches; budget = entities to look at.
  */
 extern bool fe_state_sweep(FeStateWriter *w, int budget, FeTime now);
+
+/*
+ * ---- parts of joined views (part_rows.c) -------------------------------------
+ *
+ * The rows that a part keeps of a key, as images with counts.  For the ingest
+ * worker, which needs no lock, between two merges.
+ */
+
+typedef struct FeRowsIter
+{
+	const FeStateWriter *w;
+	const void *entity;			/* NULL: no rows */
+	uint32		pane;			/* the next one */
+	FeSeqIter	seq;			/* of the accumulator at hand */
+} FeRowsIter;
+
+/* The rows of the delta's key. */
+extern void fe_state_part_rows(FeStateWriter *w, const FeDelta *delta, FeRowsIter *it);
+/* The next image, a bytea in state, and how often it is there (below 0: taken out
+ * before it came in).  Of several panes the same one may come several times. */
+extern bool fe_state_part_next(FeRowsIter *it, Datum *image, int64 *count);
+
+/* All keys, in no order: *bucket and *number are 0 at first. */
+typedef struct FeRowsScan
+{
+	uint32		bucket;
+	uint32		number;
+} FeRowsScan;
+
+/*
+ * The next key with its hash, and its rows.  keys may point into state.
+ */
+extern bool fe_state_part_scan(FeStateWriter *w, FeRowsScan *scan, Datum *keys, bool *nulls,
+							   uint64 *hash, FeRowsIter *it);
 
 /*
  * ---- checkpoints --------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import datetime
 import time
 
 import views_windows
-from views import batch_query
+from views import NKEYS, batch_query
 from workload import run
 
 FLOATS = (700, 701)
@@ -56,7 +56,7 @@ def diff_rows(got, want, floats, nkeys):
 def nkeys_of(name):
     if name in views_windows.WINDOWS:
         return len(views_windows.WINDOWS[name][0])
-    return {"v_two_keys": 2, "v_key_expression": 2}.get(name, 1)
+    return NKEYS.get(name, 1)
 
 
 def compare_view(conn, T, name, query):

@@ -6,7 +6,9 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 import views_generic
+import views_windows
 import views_ml
+import views_joins
 import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
@@ -31,7 +33,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-""" + SOURCES_SCHEMA
+""" + SOURCES_SCHEMA + views_joins.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -196,6 +198,8 @@ VIEWS = [
         FROM events GROUP BY customer""", {"on_error": "skip"}),
 ]
 
+# How many key columns, where it is not one.
+NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
 VIEWS += views_generic.VIEWS
 VIEWS += views_ml.VIEWS
 VIEWS += SOURCES_VIEWS
@@ -209,6 +213,11 @@ WITHOUT_ERRORS = {
 }
 
 VIEWS += views_windows.VIEWS
+
+
+VIEWS += views_joins.VIEWS
+WITHOUT_ERRORS.update(views_joins.WITHOUT_ERRORS)
+NKEYS.update(views_joins.NKEYS)
 
 
 def batch_query(name, query):

@@ -8,6 +8,8 @@ import threading
 import psycopg2
 from psycopg2 import errors
 
+import views_joins
+
 
 def connect():
     conn = psycopg2.connect("")
@@ -95,7 +97,7 @@ class Session(threading.Thread):
                 self.prepared()
             else:
                 self.block()
-        except (errors.DeadlockDetected, errors.LockNotAvailable):
+        except (errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation):
             run(self.conn, "ROLLBACK")
 
     def block(self):
@@ -117,6 +119,11 @@ class Session(threading.Thread):
         run(self.conn, f"{self.rnd.choice(['COMMIT', 'ROLLBACK'])} PREPARED '{gid}'")
 
     def change(self, truncate=True):
+        if self.rnd.random() < 0.1:
+            sql, n = views_joins.change(self.rnd)
+            run(self.conn, sql)
+            self.made += n
+            return
         kind = self.rnd.random()
         if kind < 0.45:
             n = self.rnd.choice([1, 1, 1, 3, 20, 100])

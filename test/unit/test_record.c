@@ -148,6 +148,7 @@ test_transaction(void)
 	fe_record_write_begin(&buf, 4294967295U, UINT64CONST(0x1234567890), UINT64CONST(0x1234567998),
 						  INT64CONST(-5));
 	fe_record_write_truncate(&buf, RELID, false);
+	fe_record_write_truncate(&buf, RELID, true);
 	fe_record_write_commit(&buf);
 	cursor = buf.data;
 	limit = buf.data + buf.len;
@@ -157,6 +158,8 @@ test_transaction(void)
 	   "BEGIN carries xid, both LSNs and the commit time");
 	ok(fe_record_read(&cursor, limit, &rec) && rec.kind == FE_RECORD_TRUNCATE &&
 	   rec.relid == RELID && !rec.has_old && !rec.has_new, "TRUNCATE carries the relation");
+	ok(fe_record_read(&cursor, limit, &rec) && rec.kind == FE_RECORD_TRUNCATE_PART &&
+	   rec.relid == RELID && !rec.has_old && !rec.has_new, "so does TRUNCATE of a part");
 	ok(fe_record_read(&cursor, limit, &rec) && rec.kind == FE_RECORD_COMMIT &&
 	   !fe_record_read(&cursor, limit, &rec), "COMMIT, and the end of the data");
 	pfree(buf.data);
