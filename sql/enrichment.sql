@@ -99,7 +99,9 @@ SELECT set_clock('2026-05-01Z');
 UPDATE products SET price = 1;
 SELECT * FROM differences();
 SELECT * FROM show_all();
-SELECT set_clock('2026-03-01 12:00Z');
+INSERT INTO orders (customer_id, product_id, sku, qty, created_at) VALUES
+    (1, 1, 'a-1', 4, '2026-04-28Z'), (2, 2, 'b-2', 5, '2026-04-27Z'), (2, 3, 'c-3', 6, '2026-03-27Z');
+SELECT * FROM differences();
 
 -- a dry run
 SELECT * FROM explain_feature_view($$
