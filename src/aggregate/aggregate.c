@@ -46,6 +46,7 @@ FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
 FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
 FINAL(first, FE_FINAL_FIRST, 0);
 FINAL(last, FE_FINAL_LAST, 0);
+FINAL(current, FE_FINAL_CURRENT, 0);
 
 typedef struct KnownAggregate
 {
@@ -263,6 +264,21 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 	return true;
 }
 
+void
+fe_aggregate_match_current(Oid type, FeAggMatch *match)
+{
+	memset(match, 0, sizeof(FeAggMatch));
+	match->kind = &fe_acc_current;
+	match->final = &final_current;
+	match->argtype = type;
+}
+
+bool
+fe_final_is_current(const FeFinal *final)
+{
+	return final == &final_current;
+}
+
 FeAccSharing
 fe_acc_sharing(const FeAggMatch *wanted, uint32 flags, const FeAggMatch *other)
 {
@@ -300,7 +316,11 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 const char *
 fe_acc_kind_describe(const FeAccSpec *spec)
 {
-	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
+	bool		grows;
+
+	if (spec->kind == &fe_acc_current)
+		return psprintf(_("the row's own value, %zu bytes"), spec->size);
+	grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
 
 	/* the number is that of an element; values by reference come on top */
 	return psprintf(grows ?

@@ -139,6 +139,14 @@ typedef struct FeAggRefusal
 extern bool fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why);
 
 /*
+ * Match of a column whose value all rows of an entity have in common, of any
+ * type: no SQL aggregate, but kept and read like one.
+ */
+extern void fe_aggregate_match_current(Oid type, FeAggMatch *match);
+/* Is a final that of such a column? */
+extern bool fe_final_is_current(const FeFinal *final);
+
+/*
  * Could all aggregates over an accumulator of kind wanted be computed from one
  * of another kind, of the same rows?  flags: what they need of it.
  */

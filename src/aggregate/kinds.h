@@ -22,7 +22,8 @@ typedef enum FeFinalId
 	FE_FINAL_MIN,
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
-	FE_FINAL_LAST
+	FE_FINAL_LAST,
+	FE_FINAL_CURRENT
 } FeFinalId;
 
 extern const FeAccKind fe_acc_count;	/* count.c */
@@ -31,6 +32,7 @@ extern const FeAccKind fe_acc_moments_numeric;	/* moments_numeric.c */
 extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
+extern const FeAccKind fe_acc_current;	/* current.c */
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 

@@ -69,6 +69,18 @@ typedef struct FeFlat
 	List	   *keys;			/* FeFlatKey * */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
+
+	/*
+	 * No GROUP BY: the keys are those of the table's primary key, and the
+	 * definition is stored as the grouped query that means the same.
+	 */
+	bool		current;
+
+	/*
+	 * The keys determine the value of other columns (a primary key is among
+	 * them), which may stand outside of aggregates.
+	 */
+	bool		determined;
 } FeFlat;
 
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
@@ -77,6 +89,13 @@ extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
+
+/* ---- current.c ------------------------------------------------------------- */
+
+/* Columns (Var *) of the table's primary key, in its order; refuses where there is none. */
+extern List *fe_primary_key(const FeAnalysis *a, Oid relid);
+/* The query without GROUP BY as one with it, which is stored in its place. */
+extern Query *fe_current_query(const FeFlat *flat);
 
 /* ---- check_sql.c ----------------------------------------------------------- */
 
@@ -128,6 +147,8 @@ typedef struct FePlanBuilder
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);
 extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
+/* The same of a column that the keys determine. */
+extern int	fe_plan_add_current(FePlanBuilder *b, Var *column);
 extern void fe_analyze_outputs(FePlanBuilder *b);
 /* Options that name columns: online, the key template. */
 extern void fe_apply_options(FePlan *plan);

@@ -16,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "runtime/compat.h"
 #include "utils/builtins.h"
@@ -441,6 +442,32 @@ flatten_keys(FlatLevel *level)
 	}
 }
 
+/*
+ * Without GROUP BY and aggregates each row is an entity of its own: that is
+ * GROUP BY of the primary key.
+ */
+static void
+flatten_current(FlatLevel *top)
+{
+	FeFlat	   *flat = top->flat;
+	ListCell   *lc;
+
+	flatten_query_from(top);
+	if (!OidIsValid(flat->source))
+		refuse(top, first_location(top->query->targetList), _("a query without a table is"), NULL);
+	flat->current = true;
+	flat->determined = true;
+	foreach(lc, fe_primary_key(top->a, flat->source))
+	{
+		FeFlatKey  *key = palloc0(sizeof(FeFlatKey));
+
+		key->expr = lfirst(lc);
+		get_sort_group_operators(exprType(key->expr), false, true, false, NULL, &key->eqop, NULL,
+								 NULL);
+		flat->keys = lappend(flat->keys, key);
+	}
+}
+
 static void
 refuse_ungrouped(FlatLevel *level)
 {
@@ -452,10 +479,14 @@ refuse_ungrouped(FlatLevel *level)
 			 fe_errposition(level->a, first_location(level->query->targetList))));
 }
 
-/* Walks down the outer SELECTs to the grouped one. */
-static FlatLevel *
-find_grouped(FlatLevel *level)
+/*
+ * Walks down the outer SELECTs to the grouped one; a query where none is
+ * grouped serves current values.
+ */
+static void
+flatten_grouping(FlatLevel *level)
 {
+	FlatLevel  *top = level;
 	List	   *outer = NIL;
 	ListCell   *lc;
 
@@ -468,7 +499,10 @@ find_grouped(FlatLevel *level)
 		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
 			below = level_below(level, ((RangeTblRef *) linitial(from))->rtindex);
 		if (below == NULL)
-			refuse_ungrouped(level);
+		{
+			flatten_current(top);
+			return;
+		}
 		outer = lappend(outer, level);
 		level = below;
 		refuse_clauses(level);
@@ -480,6 +514,8 @@ find_grouped(FlatLevel *level)
 		refuse(level, first_location(level->query->targetList), _("a query without a table is"),
 			   NULL);
 	flatten_keys(level);
+	/* the parser has found a primary key among them */
+	level->flat->determined = level->query->constraintDeps != NIL;
 	take_quals(level, level->query->havingQual, &level->flat->having);
 	foreach(lc, outer)
 	{
@@ -487,7 +523,6 @@ find_grouped(FlatLevel *level)
 
 		take_quals(above, above->query->jointree->quals, &level->flat->having);
 	}
-	return level;
 }
 
 FeFlat *
@@ -497,7 +532,7 @@ fe_flatten(FeAnalysis *a, Query *query)
 	FlatLevel  *top = make_level(NULL, a, flat, query);
 	ListCell   *lc;
 
-	find_grouped(top);
+	flatten_grouping(top);
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst(lc);

@@ -240,6 +240,8 @@ compile(FePlan *plan, const FeCatalogRow *row)
 						query ? "relation" : "stored definition", plan->name)));
 	}
 	fe_analysis_init(&a, NULL, NULL);
+	/* also where it cannot be compiled as it is now */
+	watch(plan->defview);
 	GetUserIdAndSecContext(&userid, &sec);
 	SetUserIdAndSecContext(plan->owner, sec | SECURITY_RESTRICTED_OPERATION);
 	fe_analyze(&a, fe_flatten(&a, query), plan);
@@ -248,7 +250,6 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	plan->state_version = (int32) state_fingerprint(plan, row->generation);
 	plan->version = (int32) plan_fingerprint(plan, row->version);
 	watch(plan->source);
-	watch(plan->defview);
 	if (OidIsValid(plan->relation))
 		watch(plan->relation);	/* its owner */
 	return true;

@@ -5,6 +5,8 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+from views_current import VIEWS_CURRENT
+
 SCHEMA = """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
@@ -190,6 +192,8 @@ VIEWS = [
                last(status, created) FILTER (WHERE rolling(created, '30 days')) AS l
         FROM events GROUP BY customer""", {"on_error": "skip"}),
 ]
+
+VIEWS += VIEWS_CURRENT
 
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.

@@ -159,7 +159,7 @@ add_spec(const char *name, const FeAccKind *kind, Oid type, int len, bool byval,
 	spec->argbyval = byval;
 	spec->flags = flags;
 	/* the others' prepare() needs the catalogue */
-	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered)
+	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_current)
 		kind->prepare(spec);
 	return spec;
 }
@@ -178,6 +178,17 @@ add_values(const char *name, const FeAccKind *kind, Oid type, int len, bool byva
 		((flags & FE_ACC_SINGLE) && !spec->images ? sizeof(int64) : 0);
 	spec->cmp.fn_addr = compare_varlenas;
 	spec->cmp.fn_nargs = 2;
+}
+
+static void
+add_current(const char *name, Oid type, int len, bool byval)
+{
+	FeAccSpec  *spec = add_spec(name, &fe_acc_current, type, len, byval, 0);
+
+	spec->order = byval ? FE_ORDER_INT8 : FE_ORDER_BYTES;
+	spec->hashed = true;
+	spec->packable = len == -1;
+	spec->size = 3 * sizeof(int64);
 }
 
 static void
@@ -216,6 +227,10 @@ make_specs(void)
 	add_values("ordered int4", ord, INT4OID, 4, true, 0, FE_ORDER_INT4);
 	add_values("ordered numeric", ord, NUMERICOID, -1, false, 0, FE_ORDER_NUMERIC);
 	add_values("ordered text", ord, TEXTOID, -1, false, 0, FE_ORDER_GENERIC);
+	add_current("current bool", BOOLOID, 1, true);
+	add_current("current float8", FLOAT8OID, 8, true);
+	add_current("current text", TEXTOID, -1, false);
+	add_current("current uuid", UUIDOID, 16, false);
 }
 
 /* A plan with so many of the accumulators, and its layout. */
