@@ -156,6 +156,12 @@ CREATE AGGREGATE last(value anyelement, event_time date) (
 COMMENT ON AGGREGATE last(anyelement, date) IS
 'value of the row with the greatest event time; among rows of equal time the greatest value, a NULL only where there is no other; rows without a time do not count';
 
+CREATE FUNCTION pack_arguments(required integer, VARIADIC arguments "any") RETURNS bytea
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_pack_arguments';
+COMMENT ON FUNCTION pack_arguments(integer, VARIADIC "any") IS
+'what a feature view keeps of a row for an aggregate that PostgreSQL itself computes: the arguments as bytes; NULL if an argument whose bit is set in required is NULL. For the engine''s own use; the form may change';
+
 -- definition
 
 GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;

@@ -8,6 +8,8 @@
  * are recognised by being pg_catalog's and by their sort operator, and first
  * and last by being members of this extension.  No name alone decides anything.
  *
+ * Whatever is not in these tables is left to PostgreSQL itself (generic.c).
+ *
  * To add an aggregate over an existing kind, add a row here; for a new kind,
  * write its file and name it in kinds.h.  Runs in whoever compiles a
  * definition; needs the system caches, takes no lock of ours.
@@ -15,7 +17,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "aggregate/kinds.h"
+#include "aggregate/sql_call.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
@@ -32,7 +34,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags}
+#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags, NULL}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
@@ -116,49 +118,6 @@ refuse(FeAggRefusal *why, int sqlstate, char *message, char *detail, char *hint)
 	return false;
 }
 
-static bool
-refuse_unknown(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *hint = NULL;
-
-	if (agg->aggkind != AGGKIND_NORMAL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("WITHIN GROUP is not supported in a feature view")),
-					  psprintf(_("%s is an ordered-set aggregate."), get_func_name(agg->aggfnoid)),
-					  NULL);
-	if (agg->aggfnoid == F_SUM_FLOAT4)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("aggregate function %s is not supported in a feature view"),
-							   format_procedure(agg->aggfnoid)),
-					  pstrdup(_("Its result depends on the order of the rows, because it is rounded to real at each step.")),
-					  pstrdup(_("Cast the argument: sum(x::float8).")));
-	if (agg->aggfnoid == F_BOOL_AND || agg->aggfnoid == F_BOOL_OR || agg->aggfnoid == F_EVERY)
-		hint = pstrdup(_("Count the rows instead, as in count(*) FILTER (WHERE condition) > 0."));
-	return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-				  psprintf(_("aggregate function %s is not supported in a feature view"),
-						   format_procedure(agg->aggfnoid)),
-				  pstrdup(_("Supported are count, sum, avg, min, max, the stddev and variance families over numbers, and feature_engine.first and last.")),
-				  hint);
-}
-
-/* What the call of an aggregate that we know says beside its arguments. */
-static bool
-check_call_form(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *name = get_func_name(agg->aggfnoid);
-
-	if (agg->aggorder != NIL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("ORDER BY in an aggregate is not supported in a feature view")),
-					  NULL,
-					  pstrdup(_("For the value of the earliest or latest row, use first(value, event_time) or last(value, event_time); elsewhere leave ORDER BY out.")));
-	if (agg->aggdistinct != NIL && agg->aggfnoid != F_COUNT_ANY)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("DISTINCT is not supported in %s in a feature view"), name),
-					  pstrdup(_("Only count takes DISTINCT.")), NULL);
-	return true;
-}
-
 /* ---- recognition ---------------------------------------------------------- */
 
 /* min or max of pg_catalog; NULL if it is neither. */
@@ -194,11 +153,17 @@ match_ordered(Oid fn)
 
 /* Can values of the matched type be kept sorted? */
 static bool
-check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+has_order(const FeAggMatch *match)
 {
 	TypeCacheEntry *type = lookup_type_cache(match->argtype, TYPECACHE_CMP_PROC);
 
-	if (match->argtype == RECORDOID || type->typlen == -2 || !OidIsValid(type->cmp_proc))
+	return match->argtype != RECORDOID && type->typlen != -2 && OidIsValid(type->cmp_proc);
+}
+
+static bool
+check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+{
+	if (!has_order(match))
 		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
 					  psprintf(_("%s of type %s is not supported in a feature view"),
 							   get_func_name(agg->aggfnoid), format_type_be(match->argtype)),
@@ -213,20 +178,10 @@ check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
-bool
-fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+/* Kind and final of an aggregate that a specialised kind computes; false: it is none. */
+static bool
+match_specialised(const Aggref *agg, FeAggMatch *match)
 {
-	Expr	   *arg;
-
-	memset(match, 0, sizeof(FeAggMatch));
-	if (agg->aggfnoid == F_COUNT_)
-	{
-		match->rows = true;
-		match->kind = &fe_acc_count;
-		match->final = &final_count;
-		return true;
-	}
-
 	for (int i = 0; i < lengthof(known_aggregates) && match->kind == NULL; i++)
 	{
 		if (known_aggregates[i].fn == agg->aggfnoid)
@@ -242,20 +197,48 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 		match->kind = &fe_acc_ordered;
 		match->has_order = true;
 	}
-	if (match->kind == NULL)
-		return refuse_unknown(agg, why);
-	if (!check_call_form(agg, why))
-		return false;
+	return match->kind != NULL;
+}
 
-	arg = linitial_node(TargetEntry, agg->args)->expr;
-	match->argtype = exprType((Node *) arg);
-	match->collation = agg->inputcollid;
-	if (agg->aggdistinct != NIL)
+/*
+ * Without the duplicates: the same for the least, the greatest, the first and
+ * the last; count has a kind for it; of others PostgreSQL takes care.  False:
+ * leave it to that.
+ */
+static bool
+match_distinct(const Aggref *agg, FeAggMatch *match)
+{
+	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
+		return true;
+	if (agg->aggfnoid != F_COUNT_ANY)
+		return false;
+	/* as the executor: the argument's own collation tells what is equal */
+	match->collation = exprCollation((Node *) linitial_node(TargetEntry, agg->args)->expr);
+	match->kind = &fe_acc_multiset;
+	match->final = &final_count_distinct;
+	return has_order(match);
+}
+
+/* Where the order of the rows makes no difference (not here), ORDER BY makes none. */
+bool
+fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+{
+	memset(match, 0, sizeof(FeAggMatch));
+	if (agg->aggfnoid == F_COUNT_)
 	{
-		/* as the executor: the argument's own collation tells what is equal */
-		match->collation = exprCollation((Node *) arg);
-		match->kind = &fe_acc_multiset;
-		match->final = &final_count_distinct;
+		match->rows = true;
+		match->kind = &fe_acc_count;
+		match->final = &final_count;
+		return true;
+	}
+	if (!match_specialised(agg, match))
+		return fe_generic_match(agg, match, why);
+	match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
+	match->collation = agg->inputcollid;
+	if (agg->aggdistinct != NIL && !match_distinct(agg, match))
+	{
+		memset(match, 0, sizeof(FeAggMatch));
+		return fe_generic_match(agg, match, why);
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -322,6 +305,9 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 		return psprintf(_("the row's own value, %zu bytes"), spec->size);
 	grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
 
+	if (spec->kind == &fe_acc_values)
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values"),
+						spec->kind->name, spec->size);
 	/* the number is that of an element; values by reference come on top */
 	return psprintf(grows ?
 					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :

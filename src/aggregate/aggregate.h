@@ -24,6 +24,7 @@
 
 typedef struct FeAccKind FeAccKind;
 typedef struct FeFinal FeFinal;
+typedef struct FeSqlCall FeSqlCall; /* private to this room */
 
 /* What an accumulator must do for its finals (FeFinal.flags, ORed) ... */
 #define FE_ACC_SQUARES	0x01	/* also keep the sum of squares */
@@ -110,7 +111,16 @@ struct FeFinal
 	const char *name;			/* sum, avg, count_distinct, ... */
 	int			id;				/* private to the kinds */
 	uint32		flags;			/* FE_ACC_... it needs */
+	const FeSqlCall *call;		/* computed by PostgreSQL's own aggregate, or NULL */
 };
+
+/*
+ * Of a final with a call: read_final runs the aggregate, and must do so as the
+ * view's owner.  Does the call run code of users?
+ */
+extern bool fe_final_runs_code(const FeFinal *final);
+/* The call over the source row, without FILTER, for showing it. */
+extern const Aggref *fe_final_source(const FeFinal *final);
 
 /* What fe_aggregate_match found. */
 typedef struct FeAggMatch
@@ -121,6 +131,7 @@ typedef struct FeAggMatch
 	Oid			argtype;		/* of the first argument (after the parser's casts) */
 	Oid			collation;
 	bool		has_order;		/* second argument is the event time (first/last) */
+	Node	   *arg;			/* what is kept of a row, NULL: the first argument */
 } FeAggMatch;
 
 /* Why an aggregate is refused; strings are translated, may be NULL. */

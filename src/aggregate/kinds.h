@@ -23,7 +23,8 @@ typedef enum FeFinalId
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
 	FE_FINAL_LAST,
-	FE_FINAL_CURRENT
+	FE_FINAL_CURRENT,
+	FE_FINAL_CALL				/* FeFinal.call, by PostgreSQL itself */
 } FeFinalId;
 
 extern const FeAccKind fe_acc_count;	/* count.c */
@@ -33,6 +34,7 @@ extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
 extern const FeAccKind fe_acc_current;	/* current.c */
+extern const FeAccKind fe_acc_values;	/* values.c */
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 

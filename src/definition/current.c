@@ -102,8 +102,9 @@ fe_primary_key(const FeAnalysis *a, Oid relid)
 static char *
 query_text(const FeFlat *flat)
 {
-	char	   *table = get_rel_name(flat->source);
-	List	   *names = deparse_context_for(table, flat->source);
+	Oid			source = ((FeFlatArm *) linitial(flat->arms))->source;
+	char	   *table = get_rel_name(source);
+	List	   *names = deparse_context_for(table, source);
 	const char *sep = "SELECT ";
 	StringInfoData sql;
 	ListCell   *lc;
@@ -119,7 +120,7 @@ query_text(const FeFlat *flat)
 		sep = ", ";
 	}
 	appendStringInfo(&sql, " FROM %s",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(flat->source)),
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
 												table));
 	sep = " WHERE ";
 	foreach(lc, flat->where)

@@ -179,19 +179,9 @@ collect(FeStateReader *r, FeRef ref, const FeEntity *e, Datum *values, bool *nul
 			return;
 }
 
-/* After the lock: results.  False: the entity does not exist at T. */
-static bool
-finish(FeStateReader *r, Datum *values, bool *nulls)
+static void
+compute_finals(FeStateReader *r, Datum *values, bool *nulls)
 {
-	if (r->problem != FE_READ_OK)
-		fe_reader_raise(r);
-	if ((r->where ? r->where->rows : r->nrows) <= 0)
-		return false;
-	for (int i = 0; i < r->plan->naggs; i++)
-	{
-		values[r->plan->nkeys + i] = (Datum) 0;
-		nulls[r->plan->nkeys + i] = true;
-	}
 	for (int i = 0; i < r->nfinals; i++)
 	{
 		const FeReadFinal *final = &r->finals[i];
@@ -204,6 +194,28 @@ finish(FeStateReader *r, Datum *values, bool *nulls)
 			nulls[final->out] = false;
 		}
 	}
+}
+
+/* After the lock: results.  False: the entity does not exist at T. */
+static bool
+finish(FeStateReader *r, Datum *values, bool *nulls)
+{
+	FeOwnerContext owner;
+
+	if (r->problem != FE_READ_OK)
+		fe_reader_raise(r);
+	if ((r->where ? r->where->rows : r->nrows) <= 0)
+		return false;
+	for (int i = 0; i < r->plan->naggs; i++)
+	{
+		values[r->plan->nkeys + i] = (Datum) 0;
+		nulls[r->plan->nkeys + i] = true;
+	}
+	if (r->as_owner)
+		fe_owner_enter(&owner, r->plan, r->runs_code);
+	compute_finals(r, values, nulls);
+	if (r->as_owner)
+		fe_owner_leave(&owner);
 	return true;
 }
 

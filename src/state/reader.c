@@ -75,6 +75,11 @@ add_aggregate(FeStateReader *r, int i)
 	if (agg->acc == FE_ROWS)
 		return;
 
+	if (agg->final->call)
+	{
+		r->as_owner = true;
+		r->runs_code |= fe_final_runs_code(agg->final);
+	}
 	final->kind = plan->accs[agg->acc].spec->kind;
 	final->read = final->kind->read_create(plan->accs[agg->acc].spec, agg->final);
 	add = range ? &range->adds[range->nadds++] : &r->lifetime[r->nlifetime++];

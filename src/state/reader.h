@@ -74,6 +74,8 @@ struct FeStateReader
 	bool		unwindowed;		/* some aggregate has no window */
 	int			nfinals;
 	FeReadFinal *finals;
+	bool		as_owner;		/* some final runs an SQL aggregate */
+	bool		runs_code;		/* ... with functions of users */
 
 	bool		bound;
 	FeTime		T;				/* that ranges are computed for */

@@ -13,6 +13,7 @@
 #include "pg_doubles.h"
 
 #include "access/detoast.h"
+#include "aggregate/sql_call.h"
 #include "aggregate/value.h"
 #include "catalog/pg_type_d.h"
 #include "executor/executor.h"
@@ -101,6 +102,10 @@ AllocSetContextCreateInternal(MemoryContext parent, const char *name, Size a, Si
 #define NOT_CALLED(declaration) declaration { abort(); }
 
 NOT_CALLED(void ProcessInterrupts(void))
+NOT_CALLED(void fe_arguments_unpack(TupleDesc desc, const char *bytes, Size len, Datum *values,
+									bool *nulls))
+NOT_CALLED(FeSqlRun *fe_sql_run_create(const FeSqlCall *call))
+NOT_CALLED(Datum fe_sql_run(FeSqlRun *run, FeSqlSource source, void *arg, bool *isnull))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
@@ -159,7 +164,8 @@ add_spec(const char *name, const FeAccKind *kind, Oid type, int len, bool byval,
 	spec->argbyval = byval;
 	spec->flags = flags;
 	/* the others' prepare() needs the catalogue */
-	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_current)
+	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_values &&
+		kind != &fe_acc_current)
 		kind->prepare(spec);
 	return spec;
 }
@@ -173,7 +179,8 @@ add_values(const char *name, const FeAccKind *kind, Oid type, int len, bool byva
 	spec->order = order;
 	spec->packable = len == -1;
 	spec->images = order == FE_ORDER_NUMERIC || order == FE_ORDER_FLOAT8;
-	spec->hashed = type == TEXTOID && (flags & FE_ACC_DISTINCT) != 0;
+	spec->hashed = kind == &fe_acc_values ||
+		(type == TEXTOID && (flags & FE_ACC_DISTINCT) != 0);
 	spec->size = sizeof(FeSeq) +
 		((flags & FE_ACC_SINGLE) && !spec->images ? sizeof(int64) : 0);
 	spec->cmp.fn_addr = compare_varlenas;
@@ -227,6 +234,7 @@ make_specs(void)
 	add_values("ordered int4", ord, INT4OID, 4, true, 0, FE_ORDER_INT4);
 	add_values("ordered numeric", ord, NUMERICOID, -1, false, 0, FE_ORDER_NUMERIC);
 	add_values("ordered text", ord, TEXTOID, -1, false, 0, FE_ORDER_GENERIC);
+	add_values("values", &fe_acc_values, BYTEAOID, -1, false, 0, FE_ORDER_BYTES);
 	add_current("current bool", BOOLOID, 1, true);
 	add_current("current float8", FLOAT8OID, 8, true);
 	add_current("current text", TEXTOID, -1, false);
@@ -311,7 +319,7 @@ varlena_of(const void *bytes, int len)
 }
 
 static Datum
-random_numeric(int wild)
+some_numeric(int wild)
 {
 	int16		words[64];
 	int			ndigits = wild < 2 ? 1 + below(3) : 1 + below(40);
@@ -376,7 +384,7 @@ random_value(const FeAccSpec *spec, int wild)
 		case FLOAT4OID:
 			return Float4GetDatum((float4) DatumGetFloat8(random_double(wild)));
 		case NUMERICOID:
-			return random_numeric(wild);
+			return some_numeric(wild);
 		default:
 			for (int i = 0; i < sizeof(bytes); i++)
 				bytes[i] = wild == 0 ? 'a' + below(2) : (char) below(256);
