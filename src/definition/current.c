@@ -43,7 +43,7 @@ refuse_table(const FeAnalysis *a, Oid relid, bool deferrable)
 			 errmsg("table \"%s\" needs a primary key to serve current values in a feature view",
 					name),
 			 deferrable ?
-			 errdetail("Its primary key is deferrable, so that it need not hold within a transaction.") :
+			 errdetail("Its primary key is deferrable: within a transaction it need not hold.") :
 			 errdetail("A query without GROUP BY and aggregates serves the current values of each row, which its primary key names."),
 			 deferrable ?
 			 errhint("Make the primary key NOT DEFERRABLE.") :
@@ -90,7 +90,8 @@ fe_primary_key(const FeAnalysis *a, Oid relid)
 	conkey = SysCacheGetAttr(CONSTROID, tup, Anum_pg_constraint_conkey, &isnull);
 	if (isnull)
 		elog(ERROR, "null conkey for constraint %u", constraint);
-	deconstruct_array(DatumGetArrayTypeP(conkey), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &attnums, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(conkey), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
+					  &attnums, NULL, &n);
 	for (int i = 0; i < n; i++)
 		columns = lappend(columns, make_column(relid, DatumGetInt16(attnums[i])));
 	ReleaseSysCache(tup);

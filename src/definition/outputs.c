@@ -50,13 +50,13 @@ static bool
 looks_like_its_equals(Oid type, Oid collation)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			intype = entry->btree_opintype;
 	Oid			proc = InvalidOid;
 
 	if (OidIsValid(entry->btree_opf))
-		proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype,
-								 BTEQUALIMAGE_PROC);
+		proc = get_opfamily_proc(entry->btree_opf, intype, intype, BTEQUALIMAGE_PROC);
 	return OidIsValid(proc) &&
-		DatumGetBool(OidFunctionCall1Coll(proc, collation, ObjectIdGetDatum(entry->btree_opintype)));
+		DatumGetBool(OidFunctionCall1Coll(proc, collation, ObjectIdGetDatum(intype)));
 }
 
 /*
