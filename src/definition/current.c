@@ -37,19 +37,21 @@ static void
 refuse_table(const FeAnalysis *a, Oid relid, bool deferrable)
 {
 	char	   *name = get_rel_name(relid);
+	const char *why = deferrable ?
+		_("Its primary key is deferrable: within a transaction it need not hold.") :
+		_("A query without GROUP BY and aggregates serves the current values of each row, which its "
+		  "primary key names.");
+	const char *hint = deferrable ? _("Make the primary key NOT DEFERRABLE.") :
+		psprintf(_("ALTER TABLE %s ADD PRIMARY KEY (...); or name the key columns in GROUP BY, and "
+				   "take each feature by an aggregate such as last(column, event_time)."),
+				 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("table \"%s\" needs a primary key to serve current values in a feature view",
 					name),
-			 deferrable ?
-			 errdetail("Its primary key is deferrable: within a transaction it need not hold.") :
-			 errdetail("A query without GROUP BY and aggregates serves the current values of each row, which its primary key names."),
-			 deferrable ?
-			 errhint("Make the primary key NOT DEFERRABLE.") :
-			 errhint("ALTER TABLE %s ADD PRIMARY KEY (...); or name the key columns in GROUP BY, and "
-					 "take each feature by an aggregate such as last(column, event_time).",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name)),
+			 errdetail("%s", why),
+			 errhint("%s", hint),
 			 fe_errposition(a, fe_relation_location(a, relid, 0))));
 }
 
