@@ -114,6 +114,12 @@ extern List *fe_primary_key(const FeAnalysis *a, Oid relid);
 /* The query without GROUP BY as one with it, which is stored in its place. */
 extern Query *fe_current_query(const FeFlat *flat);
 
+/* ---- type_form.c ------------------------------------------------------------ */
+
+struct StringInfoData;
+/* What the text form of values depends on; *relations: of composite types, to be watched. */
+extern void fe_append_type_form(struct StringInfoData *buf, Oid type, List **relations);
+
 /* ---- row.c ------------------------------------------------------------------ */
 
 /* For deparse_expression(): names of the row's columns; of a single arm the table's. */

@@ -42,7 +42,10 @@ find_key(FePlanBuilder *b, Node *expr)
 static Node *
 make_key_var(FePlanBuilder *b, int key, Node *expr)
 {
-	return (Node *) makeVar(1, key + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+	Var		   *var = makeVar(1, key + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+
+	var->location = exprLocation(expr);
+	return (Node *) var;
 }
 
 /* Do equal values look the same?  As btree asks it, which deduplicates them then. */
@@ -69,10 +72,12 @@ make_current_var(OutputContext *cxt, Var *column)
 {
 	FePlanBuilder *b = cxt->b;
 	int			i = fe_plan_add_current(b, column);
+	Var		   *var = makeVar(1, b->plan->nkeys + i + 1, column->vartype, column->vartypmod,
+							  column->varcollid, 0);
 
 	cxt->aggs = bms_add_member(cxt->aggs, i);
-	return (Node *) makeVar(1, b->plan->nkeys + i + 1, column->vartype, column->vartypmod,
-							column->varcollid, 0);
+	var->location = column->location;
+	return (Node *) var;
 }
 
 static Node *
@@ -80,9 +85,11 @@ make_agg_var(OutputContext *cxt, Aggref *agg)
 {
 	FePlanBuilder *b = cxt->b;
 	int			i = fe_plan_add_aggregate(b, agg);
+	Var		   *var = makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
 
 	cxt->aggs = bms_add_member(cxt->aggs, i);
-	return (Node *) makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
+	var->location = agg->location;
+	return (Node *) var;
 }
 
 /* Of a column of the row. */
