@@ -102,7 +102,16 @@ SELECT create_feature_view('refused', 'SELECT customer_id, count(*) FILTER (WHER
 SELECT create_feature_view('refused', 'SELECT customer_id, sum(total) FILTER (WHERE created_at::date = CURRENT_DATE) AS today FROM orders GROUP BY 1');
 SELECT create_feature_view('refused', 'SELECT customer_id, count(*) / nullif(extract(month FROM age(max(created_at), min(created_at))), 0) AS m FROM orders GROUP BY 1');
 
-SELECT drop_feature_view('customer_behaviour');
+SELECT create_feature_view('refused', 'SELECT customer_id, max(age(created_at, timestamptz ''2020-01-01Z'')) AS m FROM orders GROUP BY 1');
+-- What the hints lead to.
+SELECT create_feature_view('hinted', 'SELECT customer_id, now() - max(created_at) < interval ''7 days'' AS active,
+    extract(month FROM age(max(created_at) AT TIME ZONE ''UTC'', min(created_at) AT TIME ZONE ''UTC'')) AS months,
+    date_trunc(''month'', max(created_at) AT TIME ZONE ''UTC'') AS month,
+    coalesce(sum(total) FILTER (WHERE tumbling(created_at, ''1 day'')), 0) AS today FROM orders GROUP BY 1');
+SELECT sync() IS NOT NULL AS synced;
+SELECT * FROM hinted ORDER BY 1;
+SELECT * FROM check_feature_view('hinted');
+SELECT drop_feature_view('customer_behaviour'), drop_feature_view('hinted');
 SELECT set_clock(NULL);
 SET client_min_messages = warning;
 DROP SCHEMA behavioural CASCADE;

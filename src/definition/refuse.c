@@ -17,6 +17,7 @@
 #include "optimizer/optimizer.h"
 #include "runtime/compat.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -168,12 +169,19 @@ typedef struct FindMutable
 	Node	   *node;			/* where */
 } FindMutable;
 
+/* PostgreSQL calls it immutable, but its months and days are those of the session's zone. */
+static bool
+is_mutable_after_all(Oid funcid)
+{
+	return funcid == F_AGE_TIMESTAMPTZ_TIMESTAMPTZ;
+}
+
 static bool
 is_mutable(Oid funcid, void *arg)
 {
 	FindMutable *find = arg;
 
-	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE)
+	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE && !is_mutable_after_all(funcid))
 		return false;
 	if (find->now_allowed && fe_is_own_function(find->a, funcid, "now"))
 		return false;
@@ -232,6 +240,10 @@ mutable_hint(Oid funcid)
 {
 	if (!OidIsValid(funcid))
 		return NULL;
+	if (funcid == F_TIMESTAMPTZ_MI_INTERVAL || funcid == F_TIMESTAMPTZ_PL_INTERVAL)
+		return _("The length of a day depends on the session's time zone. Subtract one time from the "
+				 "other, as in now() - max(created_at) < interval '7 days', or write the timestamptz "
+				 "as (... AT TIME ZONE 'UTC').");
 	switch (timezone_use(funcid))
 	{
 		case READS_TIMESTAMPTZ:
