@@ -124,6 +124,7 @@ NOT_CALLED(char get_typstorage(Oid type))
 NOT_CALLED(char get_typtype(Oid type))
 NOT_CALLED(Numeric int64_to_numeric(int64 v))
 NOT_CALLED(bool lc_collate_is_c(Oid collation))
+NOT_CALLED(pg_locale_t pg_newlocale_from_collation(Oid collation))
 NOT_CALLED(TypeCacheEntry *lookup_type_cache(Oid type, int flags))
 NOT_CALLED(Datum numeric_div(PG_FUNCTION_ARGS))
 
