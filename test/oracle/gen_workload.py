@@ -1,0 +1,85 @@
+"""Random statements that change the tables of generated definitions.
+
+They are plain SQL without randomness of its own, so that a failing run can be printed, cut down
+and run again. A statement is text, or a list of texts: an INSERT's head and its rows.
+"""
+
+import datetime
+
+from gen_types import START
+
+
+class Workload:
+    def __init__(self, rnd, tables):
+        self.rnd, self.tables = rnd, tables
+        self.now = START
+        self.next_id = 1
+        self.changes = 0
+
+    def statements(self, n):
+        made = []
+        while len(made) < n:
+            made += self.transaction()
+        return made
+
+    def transaction(self):
+        rnd = self.rnd
+        if rnd.random() < 0.6:
+            return [self.change()]
+        body = []
+        for _ in range(rnd.randint(1, 4)):
+            if rnd.random() < 0.2:
+                body += ["SAVEPOINT s", self.change(), rnd.choice(["ROLLBACK TO s", "RELEASE s"])]
+            else:
+                body.append(self.change())
+        return ["BEGIN"] + body + [rnd.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"])]
+
+    def change(self):
+        rnd = self.rnd
+        table = rnd.choice(self.tables)
+        kind = rnd.random()
+        self.changes += 1
+        if kind < 0.45 or self.next_id < 20:
+            return self.insert(table)
+        if kind < 0.75:
+            return self.update(table)
+        if kind < 0.99:
+            return f"DELETE FROM {table.name} WHERE {self.some()}"
+        return f"TRUNCATE {table.name}"
+
+    def insert(self, table):
+        rows = []
+        for _ in range(self.rnd.choice([1, 2, 5, 20])):
+            rows.append(table.row(self.rnd, self.next_id, self.now))
+            self.next_id += 1
+        self.changes += len(rows) - 1
+        return [f"INSERT INTO {table.name} VALUES"] + rows
+
+    def update(self, table):
+        rnd = self.rnd
+        if rnd.random() < 0.1:
+            # another primary key, and back, unless somebody has it
+            id = rnd.randint(1, self.next_id)
+            return (f"UPDATE {table.name} SET pk = {table.pk_of(id + 100000)} WHERE id = {id}" if rnd.random() < 0.5 else
+                    f"UPDATE {table.name} SET pk = {table.pk_of(id)} WHERE id = {id}")
+        columns = rnd.sample(table.columns, rnd.randint(1, 3))
+        values = ", ".join(f"{c.name} = {c.value(rnd, self.now)}" for c in columns)
+        return f"UPDATE {table.name} SET {values} WHERE {self.some()}"
+
+    def some(self):
+        rnd = self.rnd
+        if rnd.random() < 0.6:
+            return "id IN (" + ", ".join(str(rnd.randint(1, self.next_id)) for _ in range(rnd.randint(1, 8))) + ")"
+        k = rnd.randint(5, 30)
+        return f"id % {k} = {rnd.randint(0, k - 1)}"
+
+    def step(self):
+        """The clock moves on."""
+        self.now += datetime.timedelta(seconds=self.rnd.choice([0, 30, 420, 3600, 5 * 3600, 86580, 9 * 86400, 31 * 86400]))
+        return f"SELECT feature_engine.set_clock('{self.now.isoformat(sep=' ')}')"
+
+
+def text_of(statement):
+    if isinstance(statement, str):
+        return statement
+    return statement[0] + " " + ",\n    ".join(statement[1:])
