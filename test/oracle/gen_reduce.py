@@ -3,6 +3,7 @@
 import copy
 
 from gen_run import Compare, Create, execute
+from gen_workload import Insert, Update
 
 
 class Reducer:
@@ -42,7 +43,7 @@ class Reducer:
         case = self.steps(case)
         case = self.pieces(case)
         case = self.rows(case)
-        return self.columns(case)
+        return self.columns(self.tables(case))
 
     def first_compare(self, case):
         """Nothing after the comparison that shows it."""
@@ -94,21 +95,29 @@ class Reducer:
 
     def rows(self, case):
         for i, step in enumerate(case.steps):
-            if isinstance(step, list) and len(step) > 2:
+            if isinstance(step, Insert) and len(step.rows) > 1:
                 def build(rows):
                     cut = copy.copy(case)
-                    cut.steps = case.steps[:i] + [[step[0]] + rows] + case.steps[i + 1:]
+                    cut.steps = case.steps[:i] + [Insert(step.table, rows)] + case.steps[i + 1:]
                     return cut
-                case = build(self.shrink_list(step[1:], build))
+                case = build(self.shrink_list(step.rows, build))
+        return case
+
+    def tables(self, case):
+        """Without what the definition does not read."""
+        for table in case.tables:
+            cut = copy.copy(case)
+            cut.tables = [t for t in case.tables if t is not table]
+            cut.steps = [s for s in case.steps if table.name not in (s if isinstance(s, str) else getattr(s, "table", ""))]
+            if cut.tables and self.fails(cut):
+                case = cut
         return case
 
     def columns(self, case):
-        """Values of columns that the definition does not name become NULL."""
-        sql = case.definitions[self.name].sql
-        for t in case.tables:
-            for position, column in enumerate(t.columns):
-                if column.name in sql:
-                    continue
-                # only as the script is read: the rows stay as they are
-                column.unused = position
+        for column in case.tables[0].columns:
+            cut = copy.copy(case)
+            cut.tables = [t.without(column) for t in case.tables]
+            cut.steps = [s.without(column.name) if isinstance(s, (Insert, Update)) else s for s in case.steps]
+            if self.fails(cut):
+                case = cut
         return case

@@ -30,7 +30,6 @@ class Case:
         case = copy.copy(self)
         case.definitions = {name: self.definitions[name]}
         case.steps = [s for s in self.steps if not isinstance(s, Create) or s.name == name]
-        case.tables = self.definitions[name].tables
         return case
 
 

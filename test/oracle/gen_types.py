@@ -169,8 +169,14 @@ class Table:
         return (f"CREATE TABLE {self.name} (id int UNIQUE NOT NULL, pk {self.pk_type} PRIMARY KEY{columns});\n"
                 f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;")
 
+    def without(self, column):
+        return Table(None, self.name, [c for c in self.columns if c is not column], self.pk_type)
+
     def pk_of(self, id):
         return self.PKS[self.pk_type].format(id)
 
     def row(self, rnd, id, now):
-        return "(" + ", ".join([str(id), self.pk_of(id)] + [c.value(rnd, now) for c in self.columns]) + ")"
+        """Column name -> literal."""
+        row = {"id": str(id), "pk": self.pk_of(id)}
+        row.update((c.name, c.value(rnd, now)) for c in self.columns)
+        return row

@@ -1,12 +1,40 @@
 """Random statements that change the tables of generated definitions.
 
-They are plain SQL without randomness of its own, so that a failing run can be printed, cut down
-and run again. A statement is text, or a list of texts: an INSERT's head and its rows.
+They are without randomness of their own, so that a failing run can be printed, cut down and run
+again. A statement is text, or an Insert or Update.
 """
 
 import datetime
 
 from gen_types import START
+
+
+class Insert:
+    """rows: column name -> literal, each with all of them."""
+
+    def __init__(self, table, rows):
+        self.table, self.rows = table, rows
+
+    @property
+    def sql(self):
+        rows = ",\n    ".join("(" + ", ".join(r.values()) + ")" for r in self.rows)
+        return f"INSERT INTO {self.table} ({', '.join(self.rows[0])}) VALUES\n    {rows}"
+
+    def without(self, column):
+        return Insert(self.table, [{c: v for c, v in r.items() if c != column} for r in self.rows])
+
+
+class Update:
+    def __init__(self, table, values, where):
+        self.table, self.values, self.where = table, values, where
+
+    @property
+    def sql(self):
+        values = ", ".join(f"{c} = {v}" for c, v in (self.values or {"id": "id"}).items())
+        return f"UPDATE {self.table} SET {values} WHERE {self.where}"
+
+    def without(self, column):
+        return Update(self.table, {c: v for c, v in self.values.items() if c != column}, self.where)
 
 
 class Workload:
@@ -53,18 +81,16 @@ class Workload:
             rows.append(table.row(self.rnd, self.next_id, self.now))
             self.next_id += 1
         self.changes += len(rows) - 1
-        return [f"INSERT INTO {table.name} VALUES"] + rows
+        return Insert(table.name, rows)
 
     def update(self, table):
         rnd = self.rnd
         if rnd.random() < 0.1:
             # another primary key, and back, unless somebody has it
             id = rnd.randint(1, self.next_id)
-            return (f"UPDATE {table.name} SET pk = {table.pk_of(id + 100000)} WHERE id = {id}" if rnd.random() < 0.5 else
-                    f"UPDATE {table.name} SET pk = {table.pk_of(id)} WHERE id = {id}")
+            return Update(table.name, {"pk": table.pk_of(id + rnd.choice([0, 100000]))}, f"id = {id}")
         columns = rnd.sample(table.columns, rnd.randint(1, 3))
-        values = ", ".join(f"{c.name} = {c.value(rnd, self.now)}" for c in columns)
-        return f"UPDATE {table.name} SET {values} WHERE {self.some()}"
+        return Update(table.name, {c.name: c.value(rnd, self.now) for c in columns}, self.some())
 
     def some(self):
         rnd = self.rnd
@@ -80,6 +106,4 @@ class Workload:
 
 
 def text_of(statement):
-    if isinstance(statement, str):
-        return statement
-    return statement[0] + " " + ",\n    ".join(statement[1:])
+    return statement if isinstance(statement, str) else statement.sql
