@@ -138,6 +138,8 @@ extern char *fe_check_statement(const FePlan *plan, int sample);
 
 /* Refuses tables that cannot be a source. */
 extern void fe_source_check(const FeAnalysis *a, Oid relid);
+/* ALTER TABLE statements, each with a semicolon and a space after it; NULL: none is needed. */
+extern char *fe_partitions_missing_identities(Oid root);
 
 /* ---- windows.c ------------------------------------------------------------ */
 

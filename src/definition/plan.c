@@ -117,6 +117,12 @@ watch(Oid relid)
 	(void) hash_search(watched, &relid, HASH_ENTER, NULL);
 }
 
+void
+fe_catalog_watch(Oid relid)
+{
+	watch(relid);
+}
+
 /* ---- compiling -------------------------------------------------------------------- */
 
 /* The query of a view's rule, as stored; NULL when there is no such view. */

@@ -244,6 +244,7 @@ fe_backfill_schedule(FeIngest *ingest)
 {
 	ListCell   *lc;
 
+	fe_ingest_begin_rebuilds(ingest);
 	retry_failed(ingest);
 	if (ingest->pending)
 		return;

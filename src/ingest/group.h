@@ -24,9 +24,19 @@ typedef struct FeGroupTxn
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	int			changes;
+	List	   *truncations;	/* FeTruncation * */
 	List	   *truncated;		/* FeIngestView * cleared by it */
+	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
 } FeGroupTxn;
+
+/* Of a view that reads several tables or partitions, those that a transaction truncated. */
+typedef struct FeTruncation
+{
+	FeIngestView *view;
+	List	   *relids;
+	bool		mixed;			/* rows of the transaction came before, or not all is gone */
+} FeTruncation;
 
 /* Row images of a transaction that a view left out. */
 typedef struct FeLeftOut
@@ -74,6 +84,9 @@ struct FeApply
 	const FeCaptureTable *last_columns;
 };
 
+/* Why such a view is built anew, for the log. */
+#define FE_TRUNCATED_IN_PART	"one of the tables or partitions that it reads was truncated"
+
 /* ---- passes.c -------------------------------------------------------------- */
 
 extern void fe_passes_begin(FeApply *apply);
@@ -120,5 +133,7 @@ extern bool fe_apply_has_room(const FeApply *apply, Size room);
 extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 /* TRUNCATE: what the transaction did to the view so far no longer counts. */
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
+/* At the end of the transaction: which views it leaves to be built anew. */
+extern void fe_evaluate_truncations(FeApply *apply);
 
 #endif							/* FE_GROUP_H */

@@ -6,6 +6,7 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 from views_current import VIEWS_CURRENT
+from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
 CREATE TABLE events (
@@ -28,7 +29,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-"""
+""" + SOURCES_SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -194,6 +195,7 @@ VIEWS = [
 ]
 
 VIEWS += VIEWS_CURRENT
+VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.
