@@ -169,8 +169,11 @@ def compare(conn, case, names):
 
 
 def sync(conn):
+    # what a case that was cut down has left open would be waited for
+    if conn.info.transaction_status:
+        run(conn, "ROLLBACK")
     try:
-        run(conn, "SELECT feature_engine.sync()")
+        run(conn, "SELECT feature_engine.sync('60 s')")
     except psycopg2.Error as e:
         run(conn, "ROLLBACK")
         return str(e)
