@@ -46,6 +46,23 @@ FINAL(stddev_pop, FE_FINAL_STDDEV_POP, FE_ACC_SQUARES);
 FINAL(stddev_samp, FE_FINAL_STDDEV_SAMP, FE_ACC_SQUARES);
 FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
 FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
+FINAL(bool_and, FE_FINAL_BOOL_AND, 0);
+FINAL(bool_or, FE_FINAL_BOOL_OR, 0);
+FINAL(bit_and, FE_FINAL_BIT_AND, 0);
+FINAL(bit_or, FE_FINAL_BIT_OR, 0);
+FINAL(bit_xor, FE_FINAL_BIT_XOR, 0);
+FINAL(regr_count, FE_FINAL_REGR_COUNT, 0);
+FINAL(regr_sxx, FE_FINAL_REGR_SXX, 0);
+FINAL(regr_syy, FE_FINAL_REGR_SYY, 0);
+FINAL(regr_sxy, FE_FINAL_REGR_SXY, 0);
+FINAL(regr_avgx, FE_FINAL_REGR_AVGX, 0);
+FINAL(regr_avgy, FE_FINAL_REGR_AVGY, 0);
+FINAL(regr_r2, FE_FINAL_REGR_R2, 0);
+FINAL(regr_slope, FE_FINAL_REGR_SLOPE, 0);
+FINAL(regr_intercept, FE_FINAL_REGR_INTERCEPT, 0);
+FINAL(covar_pop, FE_FINAL_COVAR_POP, 0);
+FINAL(covar_samp, FE_FINAL_COVAR_SAMP, 0);
+FINAL(corr, FE_FINAL_CORR, 0);
 FINAL(first, FE_FINAL_FIRST, 0);
 FINAL(last, FE_FINAL_LAST, 0);
 FINAL(current, FE_FINAL_CURRENT, 0);
@@ -79,6 +96,33 @@ static const KnownAggregate known_aggregates[] = {
 	{F_AVG_NUMERIC, &fe_acc_moments_numeric, &final_avg},
 	{F_AVG_FLOAT4, &fe_acc_moments_float8, &final_avg},
 	{F_AVG_FLOAT8, &fe_acc_moments_float8, &final_avg},
+	{F_SUM_MONEY, &fe_acc_moments_int, &final_sum},
+	{F_SUM_INTERVAL, &fe_acc_intervals, &final_sum},
+	{F_AVG_INTERVAL, &fe_acc_intervals, &final_avg},
+	{F_BOOL_AND, &fe_acc_bools, &final_bool_and},
+	{F_EVERY, &fe_acc_bools, &final_bool_and},
+	{F_BOOL_OR, &fe_acc_bools, &final_bool_or},
+	{F_BIT_AND_INT2, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT4, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT8, &fe_acc_bits, &final_bit_and},
+	{F_BIT_OR_INT2, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT4, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT8, &fe_acc_bits, &final_bit_or},
+	{F_BIT_XOR_INT2, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT4, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT8, &fe_acc_bits, &final_bit_xor},
+	{F_REGR_COUNT, &fe_acc_comoments, &final_regr_count},
+	{F_REGR_SXX, &fe_acc_comoments, &final_regr_sxx},
+	{F_REGR_SYY, &fe_acc_comoments, &final_regr_syy},
+	{F_REGR_SXY, &fe_acc_comoments, &final_regr_sxy},
+	{F_REGR_AVGX, &fe_acc_comoments, &final_regr_avgx},
+	{F_REGR_AVGY, &fe_acc_comoments, &final_regr_avgy},
+	{F_REGR_R2, &fe_acc_comoments, &final_regr_r2},
+	{F_REGR_SLOPE, &fe_acc_comoments, &final_regr_slope},
+	{F_REGR_INTERCEPT, &fe_acc_comoments, &final_regr_intercept},
+	{F_COVAR_POP, &fe_acc_comoments, &final_covar_pop},
+	{F_COVAR_SAMP, &fe_acc_comoments, &final_covar_samp},
+	{F_CORR, &fe_acc_comoments, &final_corr},
 	VARIANCE_FAMILY(INT2, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT4, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT8, &fe_acc_moments_int),
@@ -197,6 +241,7 @@ match_specialised(const Aggref *agg, FeAggMatch *match)
 		match->kind = &fe_acc_ordered;
 		match->has_order = true;
 	}
+	match->has_order |= match->kind == &fe_acc_comoments;
 	return match->kind != NULL;
 }
 
@@ -221,7 +266,7 @@ match_distinct(const Aggref *agg, FeAggMatch *match)
 
 /* Where the order of the rows makes no difference (not here), ORDER BY makes none. */
 bool
-fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAggRefusal *why)
 {
 	memset(match, 0, sizeof(FeAggMatch));
 	if (agg->aggfnoid == F_COUNT_)
@@ -232,13 +277,13 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 		return true;
 	}
 	if (!match_specialised(agg, match))
-		return fe_generic_match(agg, match, why);
+		return fe_generic_match(agg, append_only, match, why);
 	match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
 	match->collation = agg->inputcollid;
 	if (agg->aggdistinct != NIL && !match_distinct(agg, match))
 	{
 		memset(match, 0, sizeof(FeAggMatch));
-		return fe_generic_match(agg, match, why);
+		return fe_generic_match(agg, append_only, match, why);
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -289,6 +334,7 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	spec->flags = flags;
 	spec->argtype = match->argtype;
 	spec->collation = match->collation;
+	spec->folds = match->folds;
 	if (OidIsValid(spec->argtype))
 		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
 	spec->kind->prepare(spec);
@@ -306,8 +352,9 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 	grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
 
 	if (spec->kind == &fe_acc_values)
-		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values"),
-						spec->kind->name, spec->size);
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
+						spec->kind->name, spec->size,
+						spec->folds ? _("; with append_only => true, states of the aggregate in the place of many rows") : "");
 	/* the number is that of an element; values by reference come on top */
 	return psprintf(grows ?
 					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :

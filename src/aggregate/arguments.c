@@ -184,8 +184,8 @@ put_column(char *to, const PackedColumn *column, Datum value)
 /*
  * pack_arguments(required integer, VARIADIC "any") returns bytea
  *
- * required: bits of columns without which the row does not count; NULL if one of
- * them is.
+ * required: bits 0 to 30 are those of columns without which the row does not count:
+ * NULL if one of them is.  Bit 31: a byte comes first that says that it is a row.
  */
 Datum
 fe_pack_arguments(PG_FUNCTION_ARGS)
@@ -193,6 +193,7 @@ fe_pack_arguments(PG_FUNCTION_ARGS)
 	PackedRow  *row = fcinfo->flinfo->fn_extra;
 	uint32		required = (uint32) PG_GETARG_INT32(0);
 	Datum		values[FUNC_MAX_ARGS];
+	Size		head = required >> 31;
 	Size		size;
 	bytea	   *result;
 	char	   *bitmap;
@@ -200,14 +201,14 @@ fe_pack_arguments(PG_FUNCTION_ARGS)
 
 	if (row == NULL)
 		fcinfo->flinfo->fn_extra = row = describe_row(fcinfo);
-	size = (row->ncolumns + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
+	size = head + (row->ncolumns + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
 	for (int i = 0; i < row->ncolumns; i++)
 	{
 		const PackedColumn *column = &row->columns[i];
 
 		if (PG_ARGISNULL(i + 1))
 		{
-			if (i < 32 && (required >> i & 1))
+			if (i < 31 && (required >> i & 1))
 				PG_RETURN_NULL();
 			continue;
 		}
@@ -225,7 +226,9 @@ fe_pack_arguments(PG_FUNCTION_ARGS)
 
 	result = palloc(VARHDRSZ + size);
 	SET_VARSIZE(result, VARHDRSZ + size);
-	bitmap = VARDATA(result);
+	if (head > 0)
+		*VARDATA(result) = FE_KEPT_ROW;
+	bitmap = VARDATA(result) + head;
 	to = bitmap + (row->ncolumns + BITS_PER_BYTE - 1) / BITS_PER_BYTE;
 	memset(bitmap, 0, to - bitmap);
 	for (int i = 0; i < row->ncolumns; i++)
@@ -237,6 +240,31 @@ fe_pack_arguments(PG_FUNCTION_ARGS)
 	}
 	Assert(to == (char *) result + VARSIZE(result));
 	PG_RETURN_BYTEA_P(result);
+}
+
+struct varlena *
+fe_arguments_pack_state(TupleDesc desc, Datum value, bool isnull)
+{
+	const FormData_pg_attribute *att = TupleDescAttr(desc, 0);
+	PackedColumn column = {.type = att->atttypid, .len = att->attlen, .byval = att->attbyval};
+	Size		size = 2;
+	bytea	   *result;
+
+	if (!isnull && column.len == -1)
+	{
+		value = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+		size += VARSIZE_ANY_EXHDR(DatumGetPointer(value));
+		size += length_bytes(VARSIZE_ANY_EXHDR(DatumGetPointer(value)));
+	}
+	else if (!isnull)
+		size += column.len;
+	result = palloc(VARHDRSZ + size);
+	SET_VARSIZE(result, VARHDRSZ + size);
+	VARDATA(result)[0] = FE_KEPT_STATE;
+	VARDATA(result)[1] = isnull;
+	if (!isnull)
+		put_column(VARDATA(result) + 2, &column, value);
+	return result;
 }
 
 /* ---- and back ------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_cast.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -163,6 +164,27 @@ check_json_arguments(const Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
+/*
+ * Of a C function over an internal state, which only an aggregate can call,
+ * nothing ever reads the label, and "volatile" is what it gets without one (those
+ * of the extension hll have none): it says nothing.
+ */
+static bool
+is_label_meant(Oid fn)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fn));
+	Form_pg_proc form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", fn);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = form->provolatile != PROVOLATILE_VOLATILE || form->prolang != ClanguageId ||
+		form->pronargs == 0 || form->proargtypes.values[0] != INTERNALOID;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static bool
 check_function(const Aggref *agg, Oid fn, FeAggRefusal *why)
 {
@@ -171,7 +193,7 @@ check_function(const Aggref *agg, Oid fn, FeAggRefusal *why)
 	if (!OidIsValid(fn))
 		return true;
 	volatility = func_volatile(fn);
-	if (volatility == PROVOLATILE_IMMUTABLE)
+	if (volatility == PROVOLATILE_IMMUTABLE || !is_label_meant(fn))
 		return true;
 	if (volatility == PROVOLATILE_STABLE && agg->aggfnoid < FirstNormalObjectId &&
 		strncmp(get_func_name(agg->aggfnoid), "json", 4) == 0)
@@ -188,6 +210,9 @@ typedef struct AggregateFunctions
 {
 	Oid			trans;
 	Oid			final;
+	Oid			combine;
+	Oid			serial;
+	Oid			deserial;
 	Oid			transtype;
 } AggregateFunctions;
 
@@ -203,6 +228,9 @@ functions_of(Oid fn)
 	form = (Form_pg_aggregate) GETSTRUCT(tuple);
 	result.trans = form->aggtransfn;
 	result.final = form->aggfinalfn;
+	result.combine = form->aggcombinefn;
+	result.serial = form->aggserialfn;
+	result.deserial = form->aggdeserialfn;
 	result.transtype = form->aggtranstype;
 	ReleaseSysCache(tuple);
 	return result;
@@ -317,7 +345,8 @@ pack_expression(const FeSqlCall *call, Oid transfn)
 	pack = LookupFuncName(list_make2(makeString(FE_SCHEMA), makeString("pack_arguments")),
 						  2, types, false);
 	required = makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-						 Int32GetDatum(required_columns(call, transfn)), false, true);
+						 Int32GetDatum(required_columns(call, transfn) |
+									   (call->folds ? PG_INT32_MIN : 0)), false, true);
 	return (Node *) makeFuncExpr(pack, BYTEAOID, lcons(required, copyObject(call->column_exprs)),
 								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
@@ -401,8 +430,75 @@ make_call(const Aggref *agg, const AggregateFunctions *fns, FeAggRefusal *why)
 	return call;
 }
 
+/* ---- states ---------------------------------------------------------------------------- */
+
+/* Can many rows be one state, which is kept as bytes? */
+static bool
+can_fold(const FeSqlCall *call, const AggregateFunctions *fns)
+{
+	const Aggref *agg = call->agg;
+	FeAggRefusal ignored = {0};
+
+	if (agg->aggkind != AGGKIND_NORMAL || agg->aggorder != NIL || agg->aggdistinct != NIL ||
+		call->column_exprs == NIL || !OidIsValid(fns->combine))
+		return false;
+	if (agg->aggtranstype == INTERNALOID ?
+		!OidIsValid(fns->serial) || !OidIsValid(fns->deserial) :
+		get_typlen(agg->aggtranstype) == -2 || agg->aggtranstype == RECORDOID)
+		return false;
+	return check_function(agg, fns->combine, &ignored) &&
+		check_function(agg, fns->serial, &ignored) &&
+		check_function(agg, fns->deserial, &ignored);
+}
+
+static Aggref *
+make_step(const FeSqlCall *call, int split, Oid statetype, Oid collation)
+{
+	Aggref	   *agg = copyObject(call->agg);
+
+	agg->aggsplit = (AggSplit) split;
+	if (DO_AGGSPLIT_COMBINE(split))
+		agg->args = list_make1(makeTargetEntry((Expr *) makeVar(OUTER_VAR, 1, statetype, -1,
+																collation, 0),
+											   1, NULL, false));
+	if (DO_AGGSPLIT_SKIPFINAL(split))
+		agg->aggtype = statetype;
+	return agg;
+}
+
+/* As the planner splits an aggregate, with a step in between that only combines. */
+static void
+make_steps(FeSqlCall *call)
+{
+	Oid			transtype = call->agg->aggtranstype;
+	Oid			statetype = transtype == INTERNALOID ? BYTEAOID : transtype;
+	Oid			collation = type_is_collatable(statetype) ? call->agg->inputcollid : InvalidOid;
+
+	call->folds = true;
+	call->steps[FE_SQL_PARTIAL] = make_step(call, AGGSPLIT_INITIAL_SERIAL, statetype, collation);
+	call->steps[FE_SQL_MERGE] = make_step(call, AGGSPLIT_INITIAL_SERIAL | AGGSPLIT_FINAL_DESERIAL,
+										  statetype, collation);
+	call->steps[FE_SQL_FINISH] = make_step(call, AGGSPLIT_FINAL_DESERIAL, statetype, collation);
+	call->state = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(call->state, 1, NULL, statetype, -1, 0);
+	TupleDescInitEntryCollation(call->state, 1, collation);
+}
+
 bool
-fe_generic_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+fe_same_folds(const FeSqlCall *a, const FeSqlCall *b)
+{
+	return a == b || (a != NULL && b != NULL && equal(a->agg, b->agg) &&
+					  equal(a->column_exprs, b->column_exprs));
+}
+
+const FeFinal *
+fe_fold_final(const FeAccSpec *spec)
+{
+	return spec->folds->fold_final;
+}
+
+bool
+fe_generic_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAggRefusal *why)
 {
 	AggregateFunctions fns = functions_of(agg->aggfnoid);
 	FeSqlCall  *call;
@@ -414,14 +510,18 @@ fe_generic_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 	call = make_call(agg, &fns, why);
 	if (call == NULL)
 		return false;
+	if (append_only && can_fold(call, &fns))
+		make_steps(call);
 	final = palloc0(sizeof(FeFinal));
 	final->name = get_func_name(agg->aggfnoid);
 	final->id = FE_FINAL_CALL;
 	final->call = call;
+	call->fold_final = final;
 	match->kind = &fe_acc_values;
 	match->final = final;
 	match->argtype = BYTEAOID;
 	match->collation = InvalidOid;
+	match->folds = call->folds ? call : NULL;
 	match->arg = pack_expression(call, fns.trans);
 	return true;
 }

@@ -36,6 +36,16 @@ typedef struct MultisetAcc
 	uint32		unused;
 } MultisetAcc;
 
+int64		fe_kept_rows = 0;
+bool		fe_fold_is_due = false;
+
+static inline void
+count_kept(const FeAccSpec *spec, int64 by)
+{
+	if (spec->kind == &fe_acc_values)
+		fe_kept_rows += by;
+}
+
 #define COUNTS_ABSENT(spec) \
 	(((spec)->flags & (FE_ACC_DISTINCT | FE_ACC_SINGLE)) == (FE_ACC_DISTINCT | FE_ACC_SINGLE) && \
 	 !(spec)->images)
@@ -68,6 +78,12 @@ change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue 
 	m = fe_seq_upsert(heap, &acc->seq, sizeof(FeMember), probe, compare_member, NULL, &found);
 	before = m->count;
 	m->count += by;
+	if (!found)
+	{
+		count_kept(spec, 1);
+		if (spec->folds != NULL && acc->seq.count >= FE_FOLD_ROWS)
+			fe_fold_is_due = true;
+	}
 	if (!found && moved != NULL)
 		m->value = *moved;
 	else if (!found)
@@ -83,6 +99,7 @@ change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue 
 		fe_seq_search(&acc->seq, sizeof(FeMember), probe, compare_member, NULL, &pos);
 		fe_seq_delete(heap, &acc->seq, sizeof(FeMember), pos);
 		fe_value_free(heap, spec, &value);
+		count_kept(spec, -1);
 	}
 	/* so does the probe */
 	if (found && moved != NULL)
@@ -126,6 +143,7 @@ fe_multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 		fe_value_probe_kept(&probe, spec, &m->value);
 		change_count(heap, dst, &probe, &m->value, m->count);
 	}
+	count_kept(spec, -(int64) src->seq.count);
 	fe_seq_clear(heap, &src->seq, sizeof(FeMember));
 	memset(src, 0, spec->size);
 }
@@ -144,6 +162,7 @@ fe_multiset_clear(FeHeap *heap, const FeAccSpec *spec, void *accp)
 		while ((m = fe_seq_next(&it)) != NULL)
 			fe_value_free(heap, spec, &m->value);
 	}
+	count_kept(spec, -(int64) acc->seq.count);
 	fe_seq_clear(heap, &acc->seq, sizeof(FeMember));
 	memset(acc, 0, spec->size);
 }
@@ -363,6 +382,7 @@ fe_multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageI
 	else
 	{
 		fe_seq_load(heap, &acc->seq, sizeof(FeMember), n);
+		count_kept(spec, n);
 		fe_seq_iter(&it, &acc->seq, sizeof(FeMember), 0);
 	}
 	fe_value_chain_init(&chain, spec);

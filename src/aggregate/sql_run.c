@@ -123,19 +123,21 @@ column_list(TupleDesc desc, int varno)
 }
 
 static Plan *
-make_plan(const FeSqlCall *call)
+make_plan(const FeSqlCall *call, Aggref *aggref, FeSqlStep step)
 {
+	bool		states = step == FE_SQL_MERGE || step == FE_SQL_FINISH;
+	TupleDesc	columns = states ? call->state : call->columns;
 	CustomScan *scan = makeNode(CustomScan);
 	Agg		   *agg = makeNode(Agg);
 
-	scan->scan.plan.targetlist = column_list(call->columns, INDEX_VAR);
-	scan->custom_scan_tlist = column_list(call->columns, INDEX_VAR);
+	scan->scan.plan.targetlist = column_list(columns, INDEX_VAR);
+	scan->custom_scan_tlist = column_list(columns, INDEX_VAR);
 	scan->methods = &scan_methods;
-	agg->plan.targetlist = list_make1(makeTargetEntry((Expr *) copyObject(call->agg), 1, NULL,
+	agg->plan.targetlist = list_make1(makeTargetEntry((Expr *) copyObject(aggref), 1, NULL,
 													  false));
 	agg->plan.lefttree = (Plan *) scan;
 	agg->aggstrategy = AGG_PLAIN;
-	agg->aggsplit = AGGSPLIT_SIMPLE;
+	agg->aggsplit = aggref->aggsplit;
 	agg->numGroups = 1;
 	return (Plan *) agg;
 }
@@ -145,17 +147,18 @@ make_plan(const FeSqlCall *call)
  * with the caller's.
  */
 FeSqlRun *
-fe_sql_run_create(const FeSqlCall *call)
+fe_sql_run_create(const FeSqlCall *call, FeSqlStep step)
 {
+	Aggref	   *aggref = step == FE_SQL_WHOLE ? call->agg : call->steps[step];
 	FeSqlRun   *run = palloc0(sizeof(FeSqlRun));
 	MemoryContext old;
 
 	run->estate = CreateExecutorState();
 	old = MemoryContextSwitchTo(run->estate->es_query_cxt);
-	run->agg = ExecInitNode(make_plan(call), run->estate, 0);
+	run->agg = ExecInitNode(make_plan(call, aggref, step), run->estate, 0);
 	run->scan = (RowScan *) outerPlanState(run->agg);
 	MemoryContextSwitchTo(old);
-	get_typlenbyval(call->agg->aggtype, &run->typlen, &run->typbyval);
+	get_typlenbyval(aggref->aggtype, &run->typlen, &run->typbyval);
 	return run;
 }
 

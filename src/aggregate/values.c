@@ -9,6 +9,11 @@
  * in the order of their bytes: what the aggregate is given does not depend on how
  * the rows came, or in which panes they lie.
  *
+ * Where rows never leave but with their pane (append_only) and the aggregate can
+ * combine states, many rows of an accumulator are folded into a state (PostgreSQL's
+ * partial aggregation), which is kept in their place, as bytes like theirs.  So two
+ * panes are still combined by uniting what they keep, without any code of users.
+ *
  * Writers: the ingest worker under the entity's lock; readers copy under the same
  * lock, shared, and run the aggregate without it, as the view's owner.
  */
@@ -42,7 +47,7 @@ struct FeAccRead
 	const FeAccSpec *spec;
 	const FeSqlCall *call;
 	MemoryContext cxt;
-	FeSqlRun   *run;			/* made when it is first needed */
+	FeSqlRun   *runs[FE_SQL_STEPS]; /* made when they are first needed */
 
 	/* of all accumulators so far */
 	KeptRow    *rows;
@@ -52,9 +57,13 @@ struct FeAccRead
 	Size		nbytes;
 	Size		max_bytes;
 
-	/* the run under way */
+	/* the run under way: of entries from next to end, and of one more state */
 	Size		next;
+	Size		end;
 	int64		again;			/* how often rows[next] is still to be given */
+	bool		one_more;
+	Datum		state;
+	bool		state_isnull;
 };
 
 static FeAccRead *
@@ -63,7 +72,7 @@ values_read_create(const FeAccSpec *spec, const FeFinal *final)
 	FeAccRead  *r = palloc0(sizeof(FeAccRead));
 
 	r->spec = spec;
-	r->call = final->call;
+	r->call = spec->folds ? spec->folds : final->call;
 	r->cxt = CurrentMemoryContext;
 	r->max_rows = 16;
 	r->rows = palloc(r->max_rows * sizeof(KeptRow));
@@ -146,37 +155,140 @@ unite_rows(FeAccRead *r)
 	r->nrows = n;
 }
 
-static bool
-next_row(void *arg, TupleTableSlot *slot)
-{
-	FeAccRead  *r = arg;
-	const KeptRow *row = &r->rows[r->next];
+/* ---- running the aggregate --------------------------------------------------------- */
 
-	if (r->next >= r->nrows)
-		return false;
-	fe_arguments_unpack(r->call->columns, r->bytes + row->at, row->len,
+/* The entry at next; where there are states, a byte comes before its columns. */
+static void
+unpack_entry(FeAccRead *r, TupleDesc columns, TupleTableSlot *slot)
+{
+	const KeptRow *row = &r->rows[r->next];
+	Size		head = r->spec->folds ? 1 : 0;
+
+	if (row->len < head)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("kept arguments of an aggregate are malformed")));
+	fe_arguments_unpack(columns, r->bytes + row->at + head, row->len - head,
 						slot->tts_values, slot->tts_isnull);
 	if (r->again == 0)
 		r->again = r->call->distinct ? 1 : row->count;
 	if (--r->again == 0)
 		r->next++;
+}
+
+static bool
+next_row(void *arg, TupleTableSlot *slot)
+{
+	FeAccRead  *r = arg;
+
+	if (r->next >= r->end)
+		return false;
+	unpack_entry(r, r->call->columns, slot);
 	return true;
+}
+
+static bool
+next_state(void *arg, TupleTableSlot *slot)
+{
+	FeAccRead  *r = arg;
+
+	if (r->next < r->end)
+	{
+		unpack_entry(r, r->call->state, slot);
+		return true;
+	}
+	if (!r->one_more)
+		return false;
+	r->one_more = false;
+	slot->tts_values[0] = r->state;
+	slot->tts_isnull[0] = r->state_isnull;
+	return true;
+}
+
+/* Over the entries from first to end. */
+static Datum
+run_step(FeAccRead *r, FeSqlStep step, Size first, Size end, bool *isnull)
+{
+	bool		states = step == FE_SQL_MERGE || step == FE_SQL_FINISH;
+
+	r->next = first;
+	r->end = end;
+	r->again = 0;
+	if (r->runs[step] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(r->cxt);
+
+		r->runs[step] = fe_sql_run_create(r->call, step);
+		MemoryContextSwitchTo(old);
+	}
+	return fe_sql_run(r->runs[step], states ? next_state : next_row, r, isnull);
+}
+
+/* How many of the united entries are rows: they come before the states. */
+static Size
+count_rows(const FeAccRead *r)
+{
+	Size		n = r->nrows;
+
+	if (r->spec->folds == NULL)
+		return n;
+	while (n > 0 && r->rows[n - 1].len > 0 &&
+		   r->bytes[r->rows[n - 1].at] == FE_KEPT_STATE)
+		n--;
+	return n;
+}
+
+/* Makes a state of the first nrows entries, to be taken together with the others. */
+static void
+take_rows(FeAccRead *r, Size nrows)
+{
+	r->one_more = false;
+	if (nrows == 0)
+		return;
+	r->state = run_step(r, FE_SQL_PARTIAL, 0, nrows, &r->state_isnull);
+	r->one_more = true;
 }
 
 static Datum
 values_read_final(FeAccRead *r, bool *isnull)
 {
-	unite_rows(r);
-	r->next = 0;
-	r->again = 0;
-	if (r->run == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(r->cxt);
+	Size		nrows;
 
-		r->run = fe_sql_run_create(r->call);
-		MemoryContextSwitchTo(old);
-	}
-	return fe_sql_run(r->run, next_row, r, isnull);
+	unite_rows(r);
+	nrows = count_rows(r);
+	if (nrows == r->nrows)
+		return run_step(r, FE_SQL_WHOLE, 0, nrows, isnull);
+	take_rows(r, nrows);
+	return run_step(r, FE_SQL_FINISH, nrows, r->nrows, isnull);
+}
+
+/* ---- folding --------------------------------------------------------------------------- */
+
+static struct varlena *
+values_fold(FeAccRead *r)
+{
+	Size		nrows;
+	Datum		state;
+	bool		isnull;
+
+	unite_rows(r);
+	if (r->nrows < 2)
+		return NULL;
+	nrows = count_rows(r);
+	take_rows(r, nrows);
+	if (nrows == r->nrows)
+		return fe_arguments_pack_state(r->call->state, r->state, r->state_isnull);
+	state = run_step(r, FE_SQL_MERGE, nrows, r->nrows, &isnull);
+	return fe_arguments_pack_state(r->call->state, state, isnull);
+}
+
+static void
+values_replace(FeHeap *heap, const FeAccSpec *spec, void *acc, struct varlena *folded)
+{
+	FeAccInput	in = {.value = PointerGetDatum(folded), .order_isnull = true};
+
+	fe_multiset_clear(heap, spec, acc);
+	fe_multiset_apply(heap, spec, acc, &in, 1);
 }
 
 const FeAccKind fe_acc_values = {
@@ -191,6 +303,8 @@ const FeAccKind fe_acc_values = {
 	.read_reset = values_read_reset,
 	.read_add = values_read_add,
 	.read_final = values_read_final,
+	.fold = values_fold,
+	.replace = values_replace,
 	.image_write = fe_multiset_image_write,
 	.image_read = fe_multiset_image_read
 };

@@ -6,6 +6,10 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 from views_current import VIEWS_CURRENT
+import views_generic
+
+SCHEMA = views_generic.SCHEMA + """
+import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
@@ -195,6 +199,7 @@ VIEWS = [
 ]
 
 VIEWS += VIEWS_CURRENT
+VIEWS += views_generic.VIEWS
 VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
@@ -205,9 +210,12 @@ WITHOUT_ERRORS = {
     "v_skips_seldom": " WHERE amount <> 13.37 GROUP BY",
 }
 
+VIEWS += views_windows.VIEWS
+
 
 def batch_query(name, query):
     """What a view's streamed values must equal."""
+    query = views_windows.BATCH.get(name, query)
     # what is stored has T in the place of now(); so must the query that is compared
     query = query.replace("now()", "feature_engine.now()")
     return query.replace("GROUP BY", WITHOUT_ERRORS[name]) if name in WITHOUT_ERRORS else query

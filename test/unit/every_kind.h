@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "state/image.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -127,6 +128,20 @@ NOT_CALLED(bool lc_collate_is_c(Oid collation))
 NOT_CALLED(pg_locale_t pg_newlocale_from_collation(Oid collation))
 NOT_CALLED(TypeCacheEntry *lookup_type_cache(Oid type, int flags))
 NOT_CALLED(Datum numeric_div(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum interval_div(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_sxx(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_syy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_sxy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_avgx(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_avgy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_r2(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_slope(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_intercept(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_covar_pop(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_covar_samp(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_corr(PG_FUNCTION_ARGS))
+NOT_CALLED(ArrayType *construct_array(Datum *elems, int n, Oid type, int len, bool byval,
+									  char align))
 
 /* The order of a type that this library knows nothing of. */
 static Datum
@@ -144,7 +159,7 @@ compare_varlenas(PG_FUNCTION_ARGS)
 /* ---- a plan with every kind ---------------------------------------------------- */
 
 #define DAY		(INT64CONST(86400) * 1000000)
-#define MAX_ACCS	32
+#define MAX_ACCS	64
 
 static FeHeap *heap;
 static FeAccSpec specs[MAX_ACCS];
@@ -236,6 +251,12 @@ make_specs(void)
 	add_values("ordered numeric", ord, NUMERICOID, -1, false, 0, FE_ORDER_NUMERIC);
 	add_values("ordered text", ord, TEXTOID, -1, false, 0, FE_ORDER_GENERIC);
 	add_values("values", &fe_acc_values, BYTEAOID, -1, false, 0, FE_ORDER_BYTES);
+	add_spec("money", &fe_acc_moments_int, MONEYOID, 8, true, 0);
+	add_spec("booleans", &fe_acc_bools, BOOLOID, 1, true, 0);
+	add_spec("bits of int4", &fe_acc_bits, INT4OID, 4, true, 0);
+	add_spec("bits of int8", &fe_acc_bits, INT8OID, 8, true, 0);
+	add_spec("intervals", &fe_acc_intervals, INTERVALOID, 16, false, 0);
+	add_spec("float comoments", &fe_acc_comoments, FLOAT8OID, 8, true, 0);
 	add_current("current bool", BOOLOID, 1, true);
 	add_current("current float8", FLOAT8OID, 8, true);
 	add_current("current text", TEXTOID, -1, false);
@@ -379,6 +400,7 @@ random_value(const FeAccSpec *spec, int wild)
 		case INT4OID:
 			return Int32GetDatum((int32) v);
 		case INT8OID:
+		case MONEYOID:
 			return Int64GetDatum(v);
 		case FLOAT8OID:
 			return random_double(wild);
