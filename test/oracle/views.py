@@ -5,14 +5,12 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
-from views_current import VIEWS_CURRENT
 import views_generic
-
-SCHEMA = views_generic.SCHEMA + """
 import views_windows
+from views_current import VIEWS_CURRENT
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
-SCHEMA = """
+SCHEMA = views_generic.SCHEMA + """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
     customer  int,
