@@ -206,7 +206,8 @@ def ordered_set(rnd, table, known):
 def pairs(rnd, table, known):
     # of fractions that floats do not hold, equal ones have a variance of rounding
     x, y = number(rnd, table, "int", "float"), number(rnd, table, "int", "float")
-    name = rnd.choice(["corr", "covar_pop", "covar_samp", "regr_slope", "regr_count", "regr_avgx", "regr_r2", "regr_sxy"])
+    name = rnd.choice(["corr", "covar_pop", "covar_samp", "regr_slope", "regr_count", "regr_avgx", "regr_r2",
+                       "regr_sxy"])
     # the least squares of infinities and of huge numbers are all rounding
     finite = [f"abs({x}::float8) < 1e5", f"abs({y}::float8) < 1e5"]
     return Feature(f"{name}({x}::float8, {y}::float8)$FILTER", filters=finite)
@@ -275,10 +276,12 @@ def grouped(rnd, tables, known):
         d.where.append(window(rnd, time))
     if rnd.random() < 0.4:
         d.where.append(condition(rnd, table))
-    if "tumble" in known and rnd.random() < 0.12:
+    if not in_where and "tumble" in known and rnd.random() < 0.12:
         d.keys.append(Feature(f"tumble({time}, '{rnd.choice(WIDTHS)}')", loose=True))
-    elif "hop" in known and rnd.random() < 0.08:
+        in_where = True
+    elif not in_where and "hop" in known and rnd.random() < 0.08:
         d.keys.append(Feature(f"hop({time}, '1 day', '6 hours')", loose=True))
+        in_where = True
     for _ in range(rnd.randint(1, 4)):
         f = aggregate(rnd, table, known)
         if rnd.random() < 0.4:

@@ -108,7 +108,8 @@ class Reducer:
         for table in case.tables:
             cut = copy.copy(case)
             cut.tables = [t for t in case.tables if t is not table]
-            cut.steps = [s for s in case.steps if table.name not in (s if isinstance(s, str) else getattr(s, "table", ""))]
+            cut.steps = [s for s in case.steps
+                         if table.name not in (s if isinstance(s, str) else getattr(s, "table", ""))]
             if cut.tables and self.fails(cut):
                 case = cut
         return case

@@ -101,7 +101,8 @@ class Workload:
 
     def step(self):
         """The clock moves on."""
-        self.now += datetime.timedelta(seconds=self.rnd.choice([0, 30, 420, 3600, 5 * 3600, 86580, 9 * 86400, 31 * 86400]))
+        seconds = self.rnd.choice([0, 30, 420, 3600, 5 * 3600, 86580, 9 * 86400, 31 * 86400])
+        self.now += datetime.timedelta(seconds=seconds)
         return f"SELECT feature_engine.set_clock('{self.now.isoformat(sep=' ')}')"
 
 
