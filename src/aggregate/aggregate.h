@@ -30,6 +30,7 @@ typedef struct FeSqlCall FeSqlCall; /* private to this room */
 #define FE_ACC_SQUARES	0x01	/* also keep the sum of squares */
 #define FE_ACC_DISTINCT	0x02	/* multiset: count(DISTINCT) reads it */
 #define FE_ACC_COLLATED	0x04	/* multiset: its order is seen (min, max) */
+#define FE_ACC_KEPT		0x10	/* what it keeps counts in fe_kept_rows; set by prepare */
 /*
  * ... and what the caller may promise: an evaluation reads one accumulator
  * only (unwindowed aggregates).  count(DISTINCT) then answers at once, without

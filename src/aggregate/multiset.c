@@ -42,7 +42,7 @@ bool		fe_fold_is_due = false;
 static inline void
 count_kept(const FeAccSpec *spec, int64 by)
 {
-	if (spec->kind == &fe_acc_values)
+	if (spec->flags & FE_ACC_KEPT)
 		fe_kept_rows += by;
 }
 

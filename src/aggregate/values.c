@@ -31,6 +31,7 @@ values_prepare(FeAccSpec *spec)
 	/* any order of the bytes will do */
 	fe_value_prepare(spec, false);
 	spec->size = sizeof(FeSeq);
+	spec->flags |= FE_ACC_KEPT;
 }
 
 /* ---- reading ------------------------------------------------------------------------ */

@@ -50,6 +50,8 @@ LWLockRelease(LWLock *which)
 {
 }
 
+NOT_CALLED(void fe_fold_note(FeStateWriter *w, FeRef ref, const FeEntity *e))
+
 bool
 fe_view_is(const FeViewShared *of, const FePlan *which)
 {

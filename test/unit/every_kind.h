@@ -105,7 +105,8 @@ AllocSetContextCreateInternal(MemoryContext parent, const char *name, Size a, Si
 NOT_CALLED(void ProcessInterrupts(void))
 NOT_CALLED(void fe_arguments_unpack(TupleDesc desc, const char *bytes, Size len, Datum *values,
 									bool *nulls))
-NOT_CALLED(FeSqlRun *fe_sql_run_create(const FeSqlCall *call))
+NOT_CALLED(struct varlena *fe_arguments_pack_state(TupleDesc desc, Datum value, bool isnull))
+NOT_CALLED(FeSqlRun *fe_sql_run_create(const FeSqlCall *call, FeSqlStep step))
 NOT_CALLED(Datum fe_sql_run(FeSqlRun *run, FeSqlSource source, void *arg, bool *isnull))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))

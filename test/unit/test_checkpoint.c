@@ -110,6 +110,7 @@ MemoryContextDelete(MemoryContext cxt)
 #define NOT_CALLED(declaration) declaration { abort(); }
 
 NOT_CALLED(void ProcessInterrupts(void))
+NOT_CALLED(void fe_fold_note(FeStateWriter *w, FeRef ref, const FeEntity *e))
 NOT_CALLED(int s_lock(volatile slock_t *l, const char *file, int line, const char *func))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
