@@ -353,7 +353,7 @@ apply_to_group_window(FePlan *plan)
 	FeGrid		old = *grid;
 
 	w->retention = o->retention;
-	w->apart = w->kind == FE_WINDOW_HOP && o->append_only && o->watermark >= 0;
+	w->apart = w->kind == FE_WINDOW_HOP && fe_plan_only_adds(plan) && o->watermark >= 0;
 	if (w->apart && grid->nwindows > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -202,6 +202,13 @@ typedef struct FePlan
 	TupleDesc	output_desc;
 } FePlan;
 
+/* Do its rows only come, so that what is late can be left out? */
+static inline bool
+fe_plan_only_adds(const FePlan *plan)
+{
+	return plan->options.append_only;
+}
+
 /* ---- compile (plan.c) ------------------------------------------------- */
 
 /* Fresh plan of a stored view, in its own child context of parent; NULL when

@@ -90,7 +90,7 @@ fe_event_time_is_late(FeApply *apply, FeIngestView *view, const Datum *values, c
 	if (time == PG_INT64_MIN || time == PG_INT64_MAX)
 		return false;
 	note_event_time(apply, view, time);
-	if (!plan->options.append_only || plan->options.watermark < 0 ||
+	if (!fe_plan_only_adds(plan) || plan->options.watermark < 0 ||
 		view->event_time == PG_INT64_MIN)
 		return false;
 	*watermark = view->event_time - plan->options.watermark;

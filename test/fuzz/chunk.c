@@ -65,6 +65,7 @@ MemoryContextDelete(MemoryContext cxt)
 
 NOT_CALLED(int s_lock(volatile slock_t *l, const char *file, int line, const char *func))
 NOT_CALLED(int64 fe_event_time(Datum value, Oid type))
+NOT_CALLED(int64 fe_track_time(const FePlan *p, int t, const Datum *values, const bool *nulls))
 
 /* ---- a feature view ------------------------------------------------------------------- */
 

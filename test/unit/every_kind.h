@@ -287,6 +287,7 @@ make_plan(const int *which, int n)
 	plan.nkeys = 2;
 	plan.keys = keys;
 	plan.where_track = FE_LIFETIME;
+	plan.group_window = -1;
 	plan.ntracks = 1;
 	plan.tracks = track;
 	plan.accs = palloc0(2 * n * sizeof(FeAcc));

@@ -89,6 +89,14 @@ fe_event_time(Datum value, Oid type)
 	return DatumGetInt64(value);
 }
 
+int64
+fe_track_time(const FePlan *p, int t, const Datum *values, const bool *nulls)
+{
+	int			expr = p->tracks[t].expr;
+
+	return nulls[expr] ? PG_INT64_MIN : DatumGetInt64(values[expr]);
+}
+
 uint64
 fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls)
 {
@@ -167,6 +175,7 @@ make_plan(bool where)
 	plan.nkeys = 1;
 	plan.keys = &key;
 	plan.where_track = where ? 0 : FE_LIFETIME;
+	plan.group_window = -1;
 	plan.ntracks = 1;
 	plan.tracks = &track;
 	plan.naccs = 4;
