@@ -161,6 +161,15 @@ test_far_times(void)
 	}
 	ok(added == lengthof(times) && entity_round_trip(e), "panes at the ends of time come back");
 	free_entity(ref);
+
+	/* their distance is more than an int64 */
+	ref = new_entity(2, false);
+	e = fe_heap_ptr(ref);
+	for (int i = 0; i < 2; i++)
+		fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e),
+					   i == 0 ? -10957 * DAY : PG_INT64_MAX - 1, PG_INT64_MIN, &added)->rows = 1;
+	ok(entity_round_trip(e), "so do a pane of 1970 and one of rows without an event time");
+	free_entity(ref);
 }
 
 /* ---- any bytes ------------------------------------------------------------------------- */
