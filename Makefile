@@ -62,7 +62,7 @@ SUITES ?=
 TESTS ?=
 export SUITES TESTS KEEP VERSIONS DEBIAN_MIRROR SANITIZE FUZZ_SECONDS FUZZERS
 
-.PHONY: help deps test test-long test-matrix test-sanitized fuzz fuzz-samples torture demo lint check-format sandbox sandbox-stop objects
+.PHONY: help deps test test-long test-matrix test-sanitized fuzz fuzz-samples fuzz-definitions torture demo lint check-format sandbox sandbox-stop objects
 help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
@@ -73,6 +73,7 @@ help:
 	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
 	@echo 'make torture         crashes and a random workload (TORTURE_MINUTES=60, TORTURE_SEEDS="1 2")'
 	@echo 'make test-sanitized  suites with address and undefined behaviour sanitizers in the server (slow)'
+	@echo 'make fuzz-definitions  generated definitions against batch queries (MINUTES=60, SEEDS="1 2")'
 	@echo 'make fuzz            fuzz the readers of records and of stored state (FUZZ_SECONDS=60 each,'
 	@echo '                     FUZZERS="record image chunk" choose)'
 	@echo 'make lint            gcc and clang with -Werror, format, shell scripts'
@@ -93,6 +94,8 @@ test-%:
 	@SUITES="$*" scripts/test
 fuzz:
 	@test/fuzz/run
+fuzz-definitions:
+	@test/oracle/run-definitions
 fuzz-samples:
 	@test/fuzz/run --samples
 torture:

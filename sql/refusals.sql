@@ -31,7 +31,6 @@ SELECT try('SELECT customer_id, total FROM orders');
 SELECT try('SELECT count(*) AS n FROM orders GROUP BY customer_id');
 SELECT try('SELECT customer_id FROM orders GROUP BY customer_id');
 SELECT try('SELECT customer_id, count(*) AS n FROM orders GROUP BY ROLLUP (customer_id)');
-SELECT try('SELECT id, status, count(*) AS n FROM orders GROUP BY id');
 SELECT try('SELECT customer_id % 10 + 1 AS k, count(*) AS n FROM orders GROUP BY customer_id % 10');
 SELECT try('SELECT customer_id, max(n) AS m FROM (SELECT customer_id, id, count(*) AS n FROM orders GROUP BY 1, 2) s GROUP BY 1');
 

@@ -65,6 +65,7 @@ FINAL(regr_intercept, FE_FINAL_REGR_INTERCEPT, 0);
 FINAL(covar_pop, FE_FINAL_COVAR_POP, 0);
 FINAL(covar_samp, FE_FINAL_COVAR_SAMP, 0);
 FINAL(corr, FE_FINAL_CORR, 0);
+FINAL(current, FE_FINAL_CURRENT, 0);
 
 typedef struct KnownAggregate
 {
@@ -280,6 +281,21 @@ fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAgg
 	return true;
 }
 
+void
+fe_aggregate_match_current(Oid type, FeAggMatch *match)
+{
+	memset(match, 0, sizeof(FeAggMatch));
+	match->kind = &fe_acc_current;
+	match->final = &final_current;
+	match->argtype = type;
+}
+
+bool
+fe_final_is_current(const FeFinal *final)
+{
+	return final == &final_current;
+}
+
 FeAccSharing
 fe_acc_sharing(const FeAggMatch *wanted, uint32 flags, const FeAggMatch *other)
 {
@@ -332,6 +348,8 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 {
 	int			element = element_size(spec->kind);
 
+	if (spec->kind == &fe_acc_current)
+		return psprintf(_("the row's own value, %zu bytes"), spec->size);
 	if (spec->kind == &fe_acc_values)
 		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
 						spec->kind->name, spec->size,

@@ -199,6 +199,14 @@ extern bool fe_same_folds(const FeSqlCall *a, const FeSqlCall *b);
 extern const FeFinal *fe_fold_final(const FeAccSpec *spec);
 
 /*
+ * Match of a column whose value all rows of an entity have in common, of any
+ * type: no SQL aggregate, but kept and read like one.
+ */
+extern void fe_aggregate_match_current(Oid type, FeAggMatch *match);
+/* Is a final that of such a column? */
+extern bool fe_final_is_current(const FeFinal *final);
+
+/*
  * Could all aggregates over an accumulator of kind wanted be computed from one
  * of another kind, of the same rows?  flags: what they need of it.
  */

@@ -23,6 +23,7 @@ typedef enum FeFinalId
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
 	FE_FINAL_LAST,
+	FE_FINAL_CURRENT,
 	FE_FINAL_BOOL_AND,
 	FE_FINAL_BOOL_OR,
 	FE_FINAL_BIT_AND,
@@ -59,6 +60,7 @@ extern const FeAccKind fe_acc_moments_numeric;	/* moments_numeric.c */
 extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
+extern const FeAccKind fe_acc_current;	/* current.c */
 extern const FeAccKind fe_acc_bools;	/* bools.c */
 extern const FeAccKind fe_acc_bits; /* bits.c */
 extern const FeAccKind fe_acc_intervals;	/* intervals.c */

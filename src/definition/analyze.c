@@ -455,6 +455,26 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	return llast_int(b->agg_of);
 }
 
+int
+fe_plan_add_current(FePlanBuilder *b, Var *column)
+{
+	FeAggMatch	match;
+	FeAcc		acc = {.filter = FE_NO_EXPR, .order = FE_NO_EXPR};
+	FeAgg		agg = {0};
+
+	fe_aggregate_match_current(column->vartype, &match);
+	add_windows(b, b->where_windows, &acc.track, &agg.windows);
+	acc.arg = add_rowexpr(b, (Node *) column);
+	agg.acc = add_accumulator(b, &acc, &match);
+	agg.track = acc.track;
+	agg.final = match.final;
+	agg.type = column->vartype;
+	agg.typmod = column->vartypmod;
+	agg.collation = column->varcollid;
+	get_typlenbyval(agg.type, &agg.typlen, &agg.typbyval);
+	return add_agg(b, &agg);
+}
+
 /* Index in plan->aggs of the window that GROUP BY has. */
 int
 fe_plan_add_window(FePlanBuilder *b)

@@ -114,6 +114,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	ErrorContextCallback callback;
 	RawStmt    *raw;
 	Query	   *query;
+	FeFlat	   *flat;
 
 	callback.callback = definition_error_callback;
 	callback.arg = (void *) text;
@@ -131,7 +132,10 @@ fe_definition_analyze(const char *text, bool append_only)
 	def->query = fe_break_ties(fe_replace_now(&def->a, query));
 	def->plan = palloc0(sizeof(FePlan));
 	def->plan->cxt = CurrentMemoryContext;
-	fe_analyze(&def->a, fe_flatten(&def->a, copyObject(def->query)), def->plan);
+	flat = fe_flatten(&def->a, copyObject(def->query));
+	fe_analyze(&def->a, flat, def->plan);
+	if (flat->current)
+		def->query = fe_current_query(flat);
 	return def;
 }
 

@@ -87,6 +87,18 @@ typedef struct FeFlat
 	FeFlatKey  *window;			/* taken out of keys: tumble(), hop() or session() */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
+
+	/*
+	 * No GROUP BY: the keys are those of the table's primary key, and the
+	 * definition is stored as the grouped query that means the same.
+	 */
+	bool		current;
+
+	/*
+	 * The keys determine the value of other columns (a primary key is among
+	 * them), which may stand outside of aggregates.
+	 */
+	bool		determined;
 } FeFlat;
 
 /* A table of FROM, where there are several. */
@@ -109,6 +121,19 @@ extern Query *fe_break_ties(Query *query);
 
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
+
+/* ---- current.c ------------------------------------------------------------- */
+
+/* Columns (Var *) of the table's primary key, in its order; refuses where there is none. */
+extern List *fe_primary_key(const FeAnalysis *a, Oid relid);
+/* The query without GROUP BY as one with it, which is stored in its place. */
+extern Query *fe_current_query(const FeFlat *flat);
+
+/* ---- type_form.c ------------------------------------------------------------ */
+
+struct StringInfoData;
+/* What the text form of values depends on; *relations: of composite types, to be watched. */
+extern void fe_append_type_form(struct StringInfoData *buf, Oid type, List **relations);
 
 /* ---- row.c ------------------------------------------------------------------ */
 
@@ -205,6 +230,8 @@ extern void fe_join_identify_parts(FePlan *plan);
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);
 extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
+/* The same of a column that the keys determine. */
+extern int	fe_plan_add_current(FePlanBuilder *b, Var *column);
 extern int	fe_plan_add_window(FePlanBuilder *b);
 extern void fe_analyze_outputs(FePlanBuilder *b);
 /* Options that name columns: online, the key template. */

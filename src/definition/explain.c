@@ -312,7 +312,10 @@ explain_aggregates(ExplainContext *cxt)
 			note = psprintf("read from what is kept for %s", aggregate_text(cxt, first));
 		else
 			note = fe_acc_kind_describe(plan->accs[agg->acc].spec);
-		put(cxt, "aggregate", aggregate_text(cxt, agg), note);
+		if (agg->acc != FE_ROWS && fe_final_is_current(agg->final))
+			put(cxt, "value", expr_text(cxt, plan->accs[agg->acc].arg), note);
+		else
+			put(cxt, "aggregate", aggregate_text(cxt, agg), note);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "runtime/compat.h"
 #include "utils/builtins.h"
@@ -524,10 +525,46 @@ refuse_union(FlatLevel *level)
 						 "refunds) AS u GROUP BY customer_id."));
 }
 
-/* Walks down the outer SELECTs to the grouped one, and takes its clauses. */
+/*
+ * Without GROUP BY and aggregates each row is an entity of its own: that is
+ * GROUP BY of the primary key.
+ */
+static void
+flatten_current(FlatLevel *top, FeFlat *flat)
+{
+	FeFlatArm  *arm;
+	ListCell   *lc;
+
+	flatten_query_from(top);
+	if (top->row->arms == NIL)
+		refuse(top, fe_targets_location(top->query->targetList), _("a query without a table is"),
+			   NULL);
+	arm = linitial(top->row->arms);
+	if (top->row->desc != NULL || arm->form != FE_FORM_TABLE)
+		refuse_ungrouped(top);
+	flat->arms = top->row->arms;
+	flat->where = top->row->where;
+	flat->current = true;
+	flat->determined = true;
+	foreach(lc, fe_primary_key(top->a, arm->source))
+	{
+		FeFlatKey  *key = palloc0(sizeof(FeFlatKey));
+
+		key->expr = lfirst(lc);
+		get_sort_group_operators(exprType(key->expr), false, true, false, NULL, &key->eqop, NULL,
+								 NULL);
+		flat->keys = lappend(flat->keys, key);
+	}
+}
+
+/*
+ * Walks down the outer SELECTs to the grouped one, and takes its clauses; a
+ * query where none is grouped serves current values.
+ */
 static void
 flatten_grouped(FlatLevel *level, FeFlat *flat)
 {
+	FlatLevel  *top = level;
 	List	   *outer = NIL;
 	ListCell   *lc;
 
@@ -541,7 +578,10 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
 			below = level_below(level, ((RangeTblRef *) linitial(from))->rtindex);
 		if (below == NULL)
-			refuse_ungrouped(level);
+		{
+			flatten_current(top, flat);
+			return;
+		}
 		outer = lappend(outer, level);
 		level = below;
 		refuse_clauses(level);
@@ -556,6 +596,8 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 	flat->row_desc = level->row->desc;
 	flat->where = level->row->where;
 	flatten_keys(level, flat);
+	/* the parser has found a primary key among them */
+	flat->determined = level->query->constraintDeps != NIL;
 	take_quals(level, level->query->havingQual, &flat->having);
 	foreach(lc, outer)
 	{

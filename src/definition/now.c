@@ -104,6 +104,32 @@ replace_value_function(SQLValueFunction *svf, NowContext *cxt)
 	return (Node *) svf;
 }
 
+/* age(x) counts from today's midnight, wherever that is. */
+static void
+refuse_age(NowContext *cxt, FuncExpr *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("age() of one argument is not supported in a feature view"),
+			 errdetail("It counts from the midnight of the session's time zone."),
+			 errhint("Write now() - x, or for whole calendar days (now() AT TIME ZONE 'UTC')::date - "
+					 "(x AT TIME ZONE 'UTC')::date."),
+			 fe_errposition(cxt->a, call->location)));
+}
+
+/* PostgreSQL calls it immutable, so that constants would be folded before it is refused. */
+static void
+refuse_age_with_time_zone(NowContext *cxt, FuncExpr *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("age() of timestamps with time zone is not supported in a feature view"),
+			 errdetail("Its months and days are those of the session's time zone."),
+			 errhint("Say which one: age(... AT TIME ZONE 'UTC', ... AT TIME ZONE 'UTC'), or subtract "
+					 "one time from the other."),
+			 fe_errposition(cxt->a, call->location)));
+}
+
 static Node *
 replace_now(Node *node, void *arg)
 {
@@ -126,6 +152,13 @@ replace_now(Node *node, void *arg)
 			case F_STATEMENT_TIMESTAMP:
 			case F_CLOCK_TIMESTAMP:
 				return make_now(cxt, call->location);
+			case F_AGE_TIMESTAMPTZ:
+			case F_AGE_TIMESTAMP:
+				refuse_age(cxt, call);
+				break;
+			case F_AGE_TIMESTAMPTZ_TIMESTAMPTZ:
+				refuse_age_with_time_zone(cxt, call);
+				break;
 			default:
 				break;
 		}

@@ -8,12 +8,14 @@
 #include "postgres.h"
 
 #include "access/attnum.h"
+#include "access/nbtree.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "definition/definition.h"
 #include "definition/template.h"
@@ -26,10 +28,57 @@ typedef struct OutputContext
 
 /* ---- expressions over keys and aggregates -------------------------------------- */
 
+/* The number of the key that an expression is, or -1. */
+static int
+find_key(FePlanBuilder *b, Node *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, b->flat->keys)
+		if (equal(((FeFlatKey *) lfirst(lc))->expr, expr))
+			return foreach_current_index(lc);
+	return -1;
+}
+
 static Node *
 make_key_var(FePlanBuilder *b, int key, Node *expr)
 {
-	return (Node *) makeVar(1, key + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+	Var		   *var = makeVar(1, key + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+
+	var->location = exprLocation(expr);
+	return (Node *) var;
+}
+
+/* Do equal values look the same?  As btree asks it, which deduplicates them then. */
+static bool
+looks_like_its_equals(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			intype = entry->btree_opintype;
+	Oid			proc = InvalidOid;
+
+	if (OidIsValid(entry->btree_opf))
+		proc = get_opfamily_proc(entry->btree_opf, intype, intype, BTEQUALIMAGE_PROC);
+	return OidIsValid(proc) &&
+		DatumGetBool(OidFunctionCall1Coll(proc, collation, ObjectIdGetDatum(intype)));
+}
+
+/*
+ * A column that the keys determine: the value that all rows of the entity have.
+ * So is a key of a type whose equal values may differ in form (1.0 and 1.00),
+ * for the entity keeps that of its first row.
+ */
+static Node *
+make_current_var(OutputContext *cxt, Var *column)
+{
+	FePlanBuilder *b = cxt->b;
+	int			i = fe_plan_add_current(b, column);
+	Var		   *var = makeVar(1, b->plan->nkeys + i + 1, column->vartype, column->vartypmod,
+							  column->varcollid, 0);
+
+	cxt->aggs = bms_add_member(cxt->aggs, i);
+	var->location = column->location;
+	return (Node *) var;
 }
 
 static Node *
@@ -37,9 +86,11 @@ make_agg_var(OutputContext *cxt, Aggref *agg)
 {
 	FePlanBuilder *b = cxt->b;
 	int			i = fe_plan_add_aggregate(b, agg);
+	Var		   *var = makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
 
 	cxt->aggs = bms_add_member(cxt->aggs, i);
-	return (Node *) makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
+	var->location = agg->location;
+	return (Node *) var;
 }
 
 /* Of a column of the row. */
@@ -65,17 +116,20 @@ output_mutator(Node *node, void *arg)
 {
 	OutputContext *cxt = arg;
 	FePlanBuilder *b = cxt->b;
-	ListCell   *lc;
+	int			key;
 
 	if (node == NULL)
 		return NULL;
-	foreach(lc, b->flat->keys)
-		if (equal(((FeFlatKey *) lfirst(lc))->expr, node))
-			return make_key_var(b, foreach_current_index(lc), node);
+	key = find_key(b, node);
+	if (key >= 0 && !(b->flat->determined && IsA(node, Var) &&
+					  !looks_like_its_equals(exprType(node), exprCollation(node))))
+		return make_key_var(b, key, node);
 	if (b->flat->window && equal(b->flat->window->expr, node))
 		return make_window_var(cxt);
 	if (IsA(node, Aggref))
 		return make_agg_var(cxt, (Aggref *) node);
+	if (IsA(node, Var) && b->flat->determined)
+		return make_current_var(cxt, (Var *) node);
 	if (IsA(node, Var))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -143,6 +197,7 @@ analyze_column(FePlanBuilder *b, FeFlatTarget *target)
 {
 	FePlan	   *plan = b->plan;
 	FeColumn   *column = &plan->columns[plan->ncolumns];
+	int			key = find_key(b, target->expr);
 
 	refuse_name(b, target->name, target->expr);
 	column->name = target->name;
@@ -152,16 +207,11 @@ analyze_column(FePlanBuilder *b, FeFlatTarget *target)
 	column->key = -1;
 	column->expr = make_output(b, target->expr, _("an output column"), &column->aggs,
 							   &column->uses_time);
-	if (IsA(column->expr, Var) && ((Var *) column->expr)->varattno <= plan->nkeys)
+	if (key >= 0 && plan->keys[key].column < 0)
 	{
-		FeKey	   *key = &plan->keys[((Var *) column->expr)->varattno - 1];
-
-		if (key->column < 0)
-		{
-			column->key = ((Var *) column->expr)->varattno - 1;
-			key->column = plan->ncolumns;
-			key->name = target->name;
-		}
+		column->key = key;
+		plan->keys[key].column = plan->ncolumns;
+		plan->keys[key].name = target->name;
 	}
 	else if (IsA(column->expr, Var) && plan->window_column < 0 && b->window_agg >= 0 &&
 			 ((Var *) column->expr)->varattno == plan->nkeys + b->window_agg + 1)
@@ -170,14 +220,28 @@ analyze_column(FePlanBuilder *b, FeFlatTarget *target)
 }
 
 static void
+refuse_missing_key(FePlanBuilder *b, Node *key)
+{
+	if (b->flat->current)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("each column of the primary key must be an output column of a feature view"),
+				 errdetail("A query without GROUP BY serves the current values of each row, which its primary key names."),
+				 errhint("Add column \"%s\" to the columns of SELECT; or name other key columns in GROUP BY.",
+						 get_attname(((FeFlatArm *) linitial(b->flat->arms))->source,
+									 ((Var *) key)->varattno, false))));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("each key must be an output column of a feature view"),
+			 errhint("Add the GROUP BY expression to the columns of SELECT."),
+			 fe_errposition(b->a, exprLocation(key))));
+}
+
+static void
 require_column(FePlanBuilder *b, FeFlatKey *key, int column)
 {
 	if (column < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("each key must be an output column of a feature view"),
-				 errhint("Add the GROUP BY expression to the columns of SELECT."),
-				 fe_errposition(b->a, exprLocation(key->expr))));
+		refuse_missing_key(b, key->expr);
 }
 
 static void
@@ -197,6 +261,7 @@ require_keys(FePlanBuilder *b)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a feature view needs at least one feature besides its keys"),
+				 b->flat->current ? errhint("Add another column of the table.") :
 				 errhint("Add an aggregate, for example count(*) AS events.")));
 }
 

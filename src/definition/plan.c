@@ -81,6 +81,14 @@ function_changed(Datum arg, int cacheid, uint32 hashvalue)
 	plans_valid = false;
 }
 
+/* Labels may be renamed, which changes how values are written. */
+static void
+enum_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	change_count++;
+	function_changed(arg, cacheid, hashvalue);
+}
+
 static void
 register_callbacks(void)
 {
@@ -91,6 +99,7 @@ register_callbacks(void)
 	watched = hash_create("feature_engine watched relations", 32, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(ENUMOID, enum_changed, (Datum) 0);
 	callbacks_registered = true;
 }
 
@@ -240,19 +249,26 @@ state_fingerprint(const FePlan *plan, int32 generation)
 	return hash_text(buf.data);
 }
 
-/* Also what evaluation depends on. */
+/* Also what evaluation depends on, and the form of what comes out. */
 static uint32
 plan_fingerprint(const FePlan *plan, int32 version)
 {
 	StringInfoData buf;
+	List	   *relations = NIL;
+	ListCell   *lc;
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "%d %d %u %u %u %s %s|", version, plan->state_version, plan->defview,
 					 plan->relation, plan->owner, plan->name,
 					 plan->having ? nodeToString(plan->having) : "");
 	for (int i = 0; i < plan->ncolumns; i++)
+	{
 		appendStringInfo(&buf, "%s %s|", plan->columns[i].name,
 						 nodeToString(plan->columns[i].expr));
+		fe_append_type_form(&buf, plan->columns[i].type, &relations);
+	}
+	foreach(lc, relations)
+		watch(lfirst_oid(lc));
 	return hash_text(buf.data);
 }
 
@@ -276,6 +292,8 @@ compile(FePlan *plan, const FeCatalogRow *row)
 						query ? "relation" : "stored definition", plan->name)));
 	}
 	fe_analysis_init(&a, NULL, NULL);
+	/* also where it cannot be compiled as it is now */
+	watch(plan->defview);
 	GetUserIdAndSecContext(&userid, &sec);
 	SetUserIdAndSecContext(plan->owner, sec | SECURITY_RESTRICTED_OPERATION);
 	fe_analyze(&a, fe_flatten(&a, query), plan);
@@ -287,7 +305,6 @@ compile(FePlan *plan, const FeCatalogRow *row)
 		fe_join_identify_parts(plan);
 	for (int i = 0; i < plan->narms; i++)
 		watch(plan->arms[i].source);
-	watch(plan->defview);
 	if (OidIsValid(plan->relation))
 		watch(plan->relation);	/* its owner */
 	return true;

@@ -17,6 +17,7 @@
 #include "optimizer/optimizer.h"
 #include "runtime/compat.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -188,12 +189,19 @@ typedef struct FindMutable
 	Node	   *node;			/* where */
 } FindMutable;
 
+/* PostgreSQL calls it immutable, but its months and days are those of the session's zone. */
+static bool
+is_mutable_after_all(Oid funcid)
+{
+	return funcid == F_AGE_TIMESTAMPTZ_TIMESTAMPTZ;
+}
+
 static bool
 is_mutable(Oid funcid, void *arg)
 {
 	FindMutable *find = arg;
 
-	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE)
+	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE && !is_mutable_after_all(funcid))
 		return false;
 	if (find->now_allowed && (fe_is_own_function(find->a, funcid, "now") ||
 							  fe_is_own_function(find->a, funcid, "is_final")))
@@ -219,23 +227,31 @@ find_mutable(Node *node, void *arg)
 	return expression_tree_walker(node, find_mutable, arg);
 }
 
-/* Does one of the function's types carry a time zone or a date style? */
-static bool
-is_timezone_function(Oid funcid)
+/* What a function has to do with time zones: does one of its types carry one? */
+typedef enum TimezoneUse
+{
+	NO_TIMEZONE,
+	READS_TIMESTAMPTZ,			/* shows or counts the hours and days of one */
+	MAKES_TIMESTAMPTZ,			/* of a timestamp, a date or a text */
+	TIMESTAMPTZ_TO_DATE
+} TimezoneUse;
+
+static TimezoneUse
+timezone_use(Oid funcid)
 {
 	HeapTuple	tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
 	Form_pg_proc proc;
-	bool		result = false;
+	TimezoneUse result = NO_TIMEZONE;
 
 	if (!HeapTupleIsValid(tup))
-		return false;
+		return NO_TIMEZONE;
 	proc = (Form_pg_proc) GETSTRUCT(tup);
 	if (proc->prorettype == TIMESTAMPTZOID || proc->prorettype == TIMETZOID)
-		result = true;
+		result = MAKES_TIMESTAMPTZ;
 	for (int i = 0; i < proc->pronargs; i++)
 		if (proc->proargtypes.values[i] == TIMESTAMPTZOID ||
 			proc->proargtypes.values[i] == TIMETZOID)
-			result = true;
+			result = proc->prorettype == DATEOID ? TIMESTAMPTZ_TO_DATE : READS_TIMESTAMPTZ;
 	ReleaseSysCache(tup);
 	return result;
 }
@@ -245,9 +261,24 @@ mutable_hint(Oid funcid)
 {
 	if (!OidIsValid(funcid))
 		return NULL;
-	if (is_timezone_function(funcid))
-		return _("It depends on the session's time zone. Say which one: write the timestamptz "
+	if (funcid == F_TIMESTAMPTZ_MI_INTERVAL || funcid == F_TIMESTAMPTZ_PL_INTERVAL)
+		return _("The length of a day depends on the session's time zone. Subtract one time from the "
+				 "other, as in now() - max(created_at) < interval '7 days', or write the timestamptz "
 				 "as (... AT TIME ZONE 'UTC').");
+	switch (timezone_use(funcid))
+	{
+		case READS_TIMESTAMPTZ:
+			return _("It depends on the session's time zone. Say which one: write the timestamptz "
+					 "as (... AT TIME ZONE 'UTC').");
+		case TIMESTAMPTZ_TO_DATE:
+			return _("It depends on the session's time zone. Say which one: "
+					 "(... AT TIME ZONE 'UTC')::date.");
+		case MAKES_TIMESTAMPTZ:
+			return _("It depends on the session's time zone. Say in which one the time is: "
+					 "(... AT TIME ZONE 'UTC').");
+		case NO_TIMEZONE:
+			break;
+	}
 	if (get_func_rettype(funcid) == CSTRINGOID)
 		return _("The text form depends on the session's settings. Use to_char() with a format "
 				 "on a timestamp, or leave the value in its own type.");

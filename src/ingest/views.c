@@ -76,10 +76,11 @@ view_create(int32 viewid)
 /*
  * The same, in a subtransaction: what the definition names can be dropped, with
  * the view, while we look it up.  NULL then; the drop's own notice makes us look
- * again.
+ * again.  So it does of a definition that says nothing yet: pg_restore makes a
+ * view that needs a primary key in two steps.  *unfit: that is how it is.
  */
 static FeIngestView *
-view_create_unless_dropped(int32 viewid)
+view_create_if_possible(int32 viewid, bool *unfit)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -94,12 +95,21 @@ view_create_unless_dropped(int32 viewid)
 	PG_CATCH();
 	{
 		int			code = geterrcode();
+		ErrorData  *error;
 
-		if (code != ERRCODE_UNDEFINED_OBJECT && code != ERRCODE_UNDEFINED_TABLE)
+		if (code != ERRCODE_UNDEFINED_OBJECT && code != ERRCODE_UNDEFINED_TABLE &&
+			code != ERRCODE_FEATURE_NOT_SUPPORTED)
 			PG_RE_THROW();
+		*unfit = (code == ERRCODE_FEATURE_NOT_SUPPORTED);
 		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (*unfit)
+			ereport(LOG,
+					(errmsg("feature view %d waits for another definition: %s", viewid,
+							error->message)));
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
@@ -375,13 +385,14 @@ release_strange_state(FeIngest *ingest, List *ids)
 	{
 		FeViewShared *shared = fe_view_slot(i);
 		FeIngestView *view;
+		bool		unfit;
 		bool		fits;
 
 		if (shared->dboid != MyDatabaseId ||
 			pg_atomic_read_u32(&shared->state) == FE_VIEW_FREE)
 			continue;
 		view = list_member_int(ids, fe_view_of_part(shared->viewid)) ?
-			view_create_unless_dropped(fe_view_of_part(shared->viewid)) : NULL;
+			view_create_if_possible(fe_view_of_part(shared->viewid), &unfit) : NULL;
 		fits = view != NULL && view->plan->state_version == shared->state_version;
 		if (view)
 			view_free(view);
@@ -411,11 +422,12 @@ compare_partitions(FeIngest *ingest, FeIngestView *old, FeIngestView *view)
 							fe_partitions_hash(view->partitions));
 }
 
+/* NULL: it is gone or, if *unfit, waits for a change that will be noticed. */
 static FeIngestView *
-load_view(FeIngest *ingest, int32 viewid)
+load_view(FeIngest *ingest, int32 viewid, bool *unfit)
 {
 	FeIngestView *old = find_view(ingest, viewid);
-	FeIngestView *view = view_create_unless_dropped(viewid);
+	FeIngestView *view = view_create_if_possible(viewid, unfit);
 
 	ingest->views = list_delete_ptr(ingest->views, old);
 	if (view == NULL)
@@ -492,11 +504,12 @@ fe_ingest_load_views(FeIngest *ingest)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	foreach(lc, ids)
 	{
-		FeIngestView *view = load_view(ingest, lfirst_int(lc));
+		bool		unfit = false;
+		FeIngestView *view = load_view(ingest, lfirst_int(lc), &unfit);
 
 		if (view == NULL)
 		{
-			complete = false;
+			complete = complete && unfit;
 			continue;
 		}
 		views = lappend(views, view);

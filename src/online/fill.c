@@ -13,9 +13,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "online/pusher.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #define SCAN_COUNT		"1000"
 
@@ -167,6 +170,15 @@ is_ambiguous(FePusher *p, const FePushView *view, const char *key, int len)
 	return false;
 }
 
+/* An enum's label that is not one any more: it has been given another name. */
+static bool
+is_former_label(Oid type, const char *text)
+{
+	type = getBaseType(type);
+	return get_typtype(type) == TYPTYPE_ENUM && strlen(text) < NAMEDATALEN &&
+		!SearchSysCacheExists2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(text));
+}
+
 /* Is there an entity that has this very key?  May raise errors of input functions. */
 static bool
 has_entity(FePushView *view, const redisReply *key, char **texts)
@@ -182,8 +194,12 @@ has_entity(FePushView *view, const redisReply *key, char **texts)
 	int			len;
 
 	for (int i = 0; i < plan->nkeys; i++)
+	{
+		if (is_former_label(plan->keys[i].type, texts[i]))
+			return false;
 		keys[i] = InputFunctionCall(&view->keyin[i], texts[i], view->keyioparam[i],
 									plan->keys[i].typmod);
+	}
 	if (!fe_state_lookup(view->reader, keys, keynulls, fe_clock_eval_time(),
 						 values, nulls, NULL))
 		return false;

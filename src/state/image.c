@@ -68,7 +68,9 @@ write_pane_start(const FeGrid *grid, const FePane *pane, const int64 *after, Str
 	int64		first = after ? start_after(grid, level, *after) : 0;
 	uint64		distance = (uint64) pane->start - (uint64) first;
 
-	if (after == NULL || pane->start < first || distance % step != 0)
+	/* from before 2000 to where rows without an event time are kept is more than an int64 */
+	if (after == NULL || pane->start < first || distance > (uint64) PG_INT64_MAX ||
+		distance % step != 0)
 	{
 		fe_image_put(out, level | begins | PANE_RAW_START);
 		fe_image_put_signed(out, pane->start);

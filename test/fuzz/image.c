@@ -11,6 +11,7 @@
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
+/* links: src/aggregate/current.c */
 /* flags: -Wno-missing-field-initializers -Wno-unused-function -DUSE_ASSERT_CHECKING=1 */
 /*
  * image.c

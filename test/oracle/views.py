@@ -10,6 +10,7 @@ import views_windows
 import views_ml
 import views_joins
 import views_windows
+from views_current import VIEWS_CURRENT
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = views_generic.SCHEMA + """
@@ -200,6 +201,7 @@ VIEWS = [
 
 # How many key columns, where it is not one.
 NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
+VIEWS += VIEWS_CURRENT
 VIEWS += views_generic.VIEWS
 VIEWS += views_ml.VIEWS
 VIEWS += SOURCES_VIEWS

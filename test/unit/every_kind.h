@@ -188,7 +188,8 @@ add_spec(const char *name, const FeAccKind *kind, Oid type, int len, bool byval,
 	spec->argbyval = byval;
 	spec->flags = flags;
 	/* the others' prepare() needs the catalogue */
-	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_values)
+	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_values &&
+		kind != &fe_acc_current)
 		kind->prepare(spec);
 	return spec;
 }
@@ -208,6 +209,17 @@ add_values(const char *name, const FeAccKind *kind, Oid type, int len, bool byva
 		((flags & FE_ACC_SINGLE) && !spec->images ? sizeof(int64) : 0);
 	spec->cmp.fn_addr = compare_varlenas;
 	spec->cmp.fn_nargs = 2;
+}
+
+static void
+add_current(const char *name, Oid type, int len, bool byval)
+{
+	FeAccSpec  *spec = add_spec(name, &fe_acc_current, type, len, byval, 0);
+
+	spec->order = byval ? FE_ORDER_INT8 : FE_ORDER_BYTES;
+	spec->hashed = true;
+	spec->packable = len == -1;
+	spec->size = 3 * sizeof(int64);
 }
 
 static void
@@ -264,6 +276,10 @@ make_specs(void)
 	spec = add_spec("decaying sum, a second", &fe_acc_decay, FLOAT8OID, 8, true, 0);
 	spec->params.n = DAY / 86400;
 	add_spec("hyperloglog", &fe_acc_hll, INT8OID, 8, true, 0);
+	add_current("current bool", BOOLOID, 1, true);
+	add_current("current float8", FLOAT8OID, 8, true);
+	add_current("current text", TEXTOID, -1, false);
+	add_current("current uuid", UUIDOID, 16, false);
 }
 
 /* A plan with so many of the accumulators, and its layout. */

@@ -6,6 +6,7 @@
 /* links: src/aggregate/value_image.c src/aggregate/decimal.c src/aggregate/exact.c */
 /* links: src/window/window.c src/memory/heap.c src/memory/pages.c src/memory/seq.c */
 /* links: src/memory/seq_tree.c src/memory/seq_load.c */
+/* links: src/aggregate/current.c */
 /* flags: -Wno-missing-field-initializers -DFE_MAX_TOMBSTONES=30 */
 /*
  * test_checkpoint.c

@@ -11,6 +11,7 @@
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
+/* links: src/aggregate/current.c */
 /* flags: -Wno-missing-field-initializers */
 /*
  * test_image.c
@@ -172,6 +173,15 @@ test_far_times(void)
 		pane->begins = i % 2;
 	}
 	ok(added == lengthof(times) && entity_round_trip(e), "panes at the ends of time come back");
+	free_entity(ref);
+
+	/* their distance is more than an int64 */
+	ref = new_entity(2, false);
+	e = fe_heap_ptr(ref);
+	for (int i = 0; i < 2; i++)
+		fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e),
+					   i == 0 ? -10957 * DAY : PG_INT64_MAX - 1, PG_INT64_MIN, &added)->rows = 1;
+	ok(entity_round_trip(e), "so do a pane of 1970 and one of rows without an event time");
 	free_entity(ref);
 }
 
