@@ -246,6 +246,39 @@ copy_new_row(FePlugin *plugin, Relation relation, const FeCaptureTable *table, H
 	}
 }
 
+/*
+ * The old row of an update that the log has none of: as the key did not change,
+ * the columns of the replica identity are those of the new row.  Where the
+ * identity is not in the log at all, nothing is known.
+ */
+static void
+old_key_of_new_row(FePlugin *plugin, Relation relation, const FeCaptureTable *table)
+{
+	FePluginSink *sink = plugin->sink;
+
+	for (int i = 0; i < table->natts; i++)
+	{
+		sink->oldvalues[i] = sink->newvalues[i];
+		sink->oldstates[i] = sink->newstates[i];
+	}
+	mark_outside_identity(relation, table, sink->oldvalues, sink->oldstates);
+}
+
+/*
+ * Where a change is in the log: of the rows of one record the first is at its
+ * position, and each further one a byte later, so that no two are at the same.
+ */
+static XLogRecPtr
+lsn_of_change(FePluginSink *sink, const ReorderBufferChange *change)
+{
+	if (change->lsn != sink->record_lsn)
+	{
+		sink->record_lsn = change->lsn;
+		sink->record_change = 0;
+	}
+	return change->lsn + sink->record_change++;
+}
+
 static FeRecordKind
 change_kind(int action)
 {
@@ -270,6 +303,7 @@ change_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 	FePlugin   *plugin = ctx->output_plugin_private;
 	FePluginSink *sink = plugin->sink;
 	const FeCaptureTable *table = find_table(sink, RelationGetRelid(relation));
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	FeRecordKind kind;
 	bool		has_old;
 	bool		has_new;
@@ -289,7 +323,17 @@ change_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
 	if (has_new)
 		copy_new_row(plugin, relation, table,
 					 fe_compat_change_tuple(change->data.tp.newtuple), has_old);
-	fe_record_write_change(sink->buf, kind, table,
+	if (unlikely(table->flags != 0))
+	{
+		if ((table->flags & FE_CAPTURE_LSN) != 0)
+			lsn = lsn_of_change(sink, change);
+		if ((table->flags & FE_CAPTURE_OLD_KEY) != 0 && kind == FE_RECORD_UPDATE && !has_old)
+		{
+			old_key_of_new_row(plugin, relation, table);
+			has_old = true;
+		}
+	}
+	fe_record_write_change(sink->buf, kind, table, lsn,
 						   has_old ? sink->oldvalues : NULL, sink->oldstates,
 						   has_new ? sink->newvalues : NULL, sink->newstates);
 	if (plugin->detoasted)

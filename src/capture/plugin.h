@@ -30,6 +30,8 @@ struct FePluginSink
 	char	   *newstates;
 	Oid			last_relid;		/* last one looked up */
 	const FeCaptureTable *last_table;	/* NULL: not captured */
+	XLogRecPtr	record_lsn;		/* WAL record of the last change that is told its LSN ... */
+	uint32		record_change;	/* ... and which of the record's changes it was */
 
 	StringInfo	buf;			/* records are appended here */
 	int			spill_at;		/* calls spill from this length on, inside of

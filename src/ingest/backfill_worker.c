@@ -191,7 +191,8 @@ write_row(FeHelper *h, TupleTableSlot *slot, Datum *values, char *states)
 		if (states[i] == FE_COLUMN_VALUE && col->attlen == -1)
 			values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
 	}
-	fe_record_write_change(&h->buf, FE_RECORD_READ, &h->columns, NULL, NULL, values, states);
+	fe_record_write_change(&h->buf, FE_RECORD_READ, &h->columns, InvalidXLogRecPtr,
+						   NULL, NULL, values, states);
 }
 
 static void
