@@ -54,9 +54,4 @@ extern bool fe_copy_columns(const FeCaptureTable *table, TupleDesc desc, HeapTup
 							Datum *values, char *states, bool *has_external,
 							MemoryContext detoast_context);
 
-/* set.c */
-extern FeCaptureSet *fe_capture_set_copy(const FeCaptureSet *set);
-extern char *fe_capture_set_format(const FeCaptureSet *set);
-extern FeCaptureSet *fe_capture_set_parse(const char *text);
-
 #endif							/* FE_CAPTURE_PLUGIN_H */

@@ -60,6 +60,10 @@ typedef struct FeCaptureSet
 } FeCaptureSet;
 
 extern const FeCaptureTable *fe_capture_set_find(const FeCaptureSet *set, Oid relid);
+/* set.c: a deep copy (of NULL: an empty set), the text form, and back. */
+extern FeCaptureSet *fe_capture_set_copy(const FeCaptureSet *set);
+extern char *fe_capture_set_format(const FeCaptureSet *set);
+extern FeCaptureSet *fe_capture_set_parse(const char *text);
 
 /* One column of a row image: absent = a TOAST value that did not change and
  * that the old row doesn't tell either, or a column outside the replica

@@ -24,6 +24,13 @@
 
 #define PANE_HEADER_SIZE	16	/* state's header of a pane */
 
+/* Are expressions over a row that the arms have in common? */
+static bool
+has_common_row(const FePlanBuilder *b)
+{
+	return b->flat->row_desc != NULL;
+}
+
 /* ---- row expressions --------------------------------------------------------- */
 
 static int
@@ -237,7 +244,10 @@ analyze_where(FePlanBuilder *b)
 	List	   *conditions;
 
 	fe_split_windows(b->a, b->flat->where, _("the WHERE clause"), &b->where_windows, &conditions);
-	plan->where = add_condition(b, conditions);
+	if (has_common_row(b))
+		b->where_conditions = conditions;
+	else
+		plan->where = add_condition(b, conditions);
 	add_windows(b, b->where_windows, &plan->where_track, &plan->where_windows);
 	add_set(b, plan->where_track, plan->where_windows);
 }
@@ -516,17 +526,96 @@ lay_out(FePlanBuilder *b)
 	}
 }
 
-/* Which columns of the source the row program reads. */
+/* ---- arms ------------------------------------------------------------------------------- */
+
+/* Which columns of its rows the arm's row program reads. */
 static void
-find_source_attrs(FePlan *plan)
+find_source_attrs(FeArm *arm)
 {
 	Bitmapset  *attrs = NULL;
 	int			i = -1;
 
-	pull_varattnos((Node *) plan->rowexprs, 1, &attrs);
+	pull_varattnos((Node *) arm->rowexprs, 1, &attrs);
 	while ((i = bms_next_member(attrs, i)) >= 0)
-		plan->source_attrs = bms_add_member(plan->source_attrs,
-											i + FirstLowInvalidHeapAttributeNumber);
+		arm->source_attrs = bms_add_member(arm->source_attrs,
+										   i + FirstLowInvalidHeapAttributeNumber);
+}
+
+/* An expression of the common row over an arm's: folded and checked like any other. */
+static Node *
+arm_expression(FePlanBuilder *b, FeFlatArm *flat, Node *expr, const char *what)
+{
+	FuncExpr   *call;
+
+	expr = eval_const_expressions(NULL, fe_flat_over_arm(expr, flat));
+	call = fe_find_window_call(b->a, expr);
+	if (call)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a window cannot be used below UNION ALL in a feature view"),
+				 errhint("Select the event time there, and write the window in the WHERE or FILTER "
+						 "of the grouped query."),
+				 fe_errposition(b->a, call->location)));
+	fe_refuse_mutable(b->a, expr, what, false);
+	return expr;
+}
+
+/*
+ * Every arm has the common row's expressions over its own rows, and as the last
+ * one what lets its rows pass: the condition on the common row and its own.
+ */
+static void
+make_arm(FePlanBuilder *b, FeFlatArm *flat, FeArm *arm)
+{
+	FePlan	   *plan = b->plan;
+	List	   *conditions = NIL;
+	Node	   *where;
+	ListCell   *lc;
+
+	for (int i = 0; i < plan->where; i++)
+		arm->rowexprs = lappend(arm->rowexprs,
+								arm_expression(b, flat, list_nth(plan->rowexprs, i),
+											   _("an expression")));
+	foreach(lc, flat->where)
+		conditions = lappend(conditions, lfirst(lc));
+	foreach(lc, b->where_conditions)
+		conditions = lappend(conditions, fe_flat_over_arm(lfirst(lc), flat));
+	where = (Node *) make_ands_explicit(conditions);
+	where = arm_expression(b, &(FeFlatArm) {0}, where, _("the WHERE clause"));
+	arm->where = IsA(where, Const) && !((Const *) where)->constisnull &&
+		DatumGetBool(((Const *) where)->constvalue) ? FE_NO_EXPR : plan->where;
+	arm->rowexprs = lappend(arm->rowexprs, where);
+}
+
+static void
+make_arms(FePlanBuilder *b)
+{
+	FePlan	   *plan = b->plan;
+	ListCell   *lc;
+
+	if (has_common_row(b))
+	{
+		plan->where = list_length(plan->rowexprs);
+		plan->rowexprs = lappend(plan->rowexprs, make_ands_explicit(b->where_conditions));
+	}
+	plan->narms = list_length(b->flat->arms);
+	plan->arms = palloc0(sizeof(FeArm) * plan->narms);
+	foreach(lc, b->flat->arms)
+	{
+		FeFlatArm  *flat = lfirst(lc);
+		FeArm	   *arm = &plan->arms[foreach_current_index(lc)];
+
+		arm->source = flat->source;
+		arm->form = flat->form;
+		if (has_common_row(b))
+			make_arm(b, flat, arm);
+		else
+		{
+			arm->rowexprs = plan->rowexprs;
+			arm->where = plan->where;
+		}
+		find_source_attrs(arm);
+	}
 }
 
 static void
@@ -534,7 +623,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 {
 	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan};
 
-	plan->source = flat->source;
+	plan->row_desc = flat->row_desc;
 	plan->windows = palloc0(sizeof(FeWindow) * FE_MAX_WINDOWS);
 	plan->window_bit = palloc0(sizeof(int) * FE_MAX_WINDOWS);
 	plan->window_track = palloc0(sizeof(int) * FE_MAX_WINDOWS);
@@ -544,7 +633,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	fe_analyze_outputs(&b);
 	share_accumulators(&b);
 	lay_out(&b);
-	find_source_attrs(plan);
+	make_arms(&b);
 }
 
 /*

@@ -28,8 +28,8 @@ typedef struct CheckSql
 {
 	StringInfoData sql;
 	const FePlan *plan;
-	FeFlat	   *flat;			/* the stored definition over its table */
-	List	   *names;			/* of the table's columns, for deparsing */
+	FeFlat	   *flat;			/* the stored definition over its row */
+	List	   *names;			/* of the row's columns, for deparsing */
 	bool		scaled;			/* some column needs z */
 } CheckSql;
 
@@ -66,22 +66,50 @@ append_columns(StringInfo sql, const FePlan *plan)
 		appendStringInfo(sql, "%sc%d", i ? ", " : "", i);
 }
 
-/* An expression over the source row, in parentheses. */
+/* An expression over the row, in parentheses. */
 static char *
 source_expression(const CheckSql *c, Node *expr)
 {
 	return psprintf("(%s)", deparse_expression(expr, c->names, true, false));
 }
 
+/*
+ * So many of the table's pages that they hold more than sample rows (0: all of
+ * it), by what the server believes the table's size to be.
+ */
+static double
+sample_percent(Oid relid, int sample)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	double		rows = 0;
+
+	if (HeapTupleIsValid(tup))
+	{
+		rows = ((Form_pg_class) GETSTRUCT(tup))->reltuples;
+		ReleaseSysCache(tup);
+	}
+	return sample > 0 && rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
+}
+
 static void
-append_source(CheckSql *c, double percent)
+append_table(CheckSql *c, Oid relid, int sample)
+{
+	double		percent = sample_percent(relid, sample);
+
+	appendStringInfo(&c->sql, "ONLY %s", qualified_relation(relid));
+	if (percent < 100)
+		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
+}
+
+/* What the definition reads, or of each table a sample for so many entities. */
+static void
+append_source(CheckSql *c, int sample)
 {
 	const char *sep = " WHERE ";
 	ListCell   *lc;
 
-	appendStringInfo(&c->sql, " FROM ONLY %s", qualified_relation(c->flat->source));
-	if (percent < 100)
-		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
+	appendStringInfoString(&c->sql, " FROM ");
+	append_table(c, ((FeFlatArm *) linitial(c->flat->arms))->source, sample);
 	foreach(lc, c->flat->where)
 	{
 		appendStringInfo(&c->sql, "%s%s", sep, source_expression(c, lfirst(lc)));
@@ -107,24 +135,6 @@ append_source_keys(CheckSql *c)
 /* ---- which entities --------------------------------------------------------------- */
 
 /*
- * Of the source's pages so many that they hold more rows than are wanted, by
- * what the server believes the table's size to be.
- */
-static double
-sample_percent(Oid relid, int sample)
-{
-	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	double		rows = 0;
-
-	if (HeapTupleIsValid(tup))
-	{
-		rows = ((Form_pg_class) GETSTRUCT(tup))->reltuples;
-		ReleaseSysCache(tup);
-	}
-	return rows > 0 ? Min(100.0, 100.0 * (10.0 * sample + 1000.0) / rows) : 100.0;
-}
-
-/*
  * Half of a sample's keys come from the stream, half from the table: what the
  * stream has not got is found, too.
  */
@@ -142,7 +152,7 @@ append_sample(CheckSql *c, int sample)
 	appendStringInfo(sql, ") ORDER BY random() LIMIT %d) AS x UNION SELECT * FROM (SELECT * FROM "
 					 "(SELECT DISTINCT ", (sample + 1) / 2);
 	append_source_keys(c);
-	append_source(c, sample_percent(c->flat->source, sample));
+	append_source(c, Max(sample, 1));
 	appendStringInfo(sql, ") AS y ORDER BY random() LIMIT %d) AS y), ", (sample + 1) / 2);
 }
 
@@ -262,7 +272,7 @@ append_scales(CheckSql *c, int sample)
 		if (aggrefs)
 			append_scale(c, aggrefs, i);
 	}
-	append_source(c, 100);
+	append_source(c, 0);
 	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(sql, "%s%d", i ? ", " : " GROUP BY ", i + 1);
 	appendStringInfoString(sql, ") AS x");
@@ -378,7 +388,7 @@ fe_check_statement(const FePlan *plan, int sample)
 {
 	CheckSql	c = {.plan = plan, .flat = fe_plan_flatten(plan)};
 
-	c.names = deparse_context_for(get_rel_name(c.flat->source), c.flat->source);
+	c.names = fe_row_names(c.flat->row_desc, ((FeFlatArm *) linitial(c.flat->arms))->source);
 	initStringInfo(&c.sql);
 	appendStringInfoString(&c.sql, "WITH ");
 	if (sample >= 0)

@@ -3,7 +3,8 @@
  *		What the definition room's own files share; no other room includes this.
  *
  * A definition goes through four steps: parse (create.c), flatten (flatten.c:
- * one query over one table, whatever was nested), analyse (analyze.c,
+ * one query over one row, whatever was nested, and the arms that this row comes
+ * from), analyse (analyze.c,
  * windows.c, outputs.c: the plan), store (create.c, catalog.c).  The plan of a
  * stored view is compiled by the same steps from the view's rule (plan.c).
  */
@@ -61,10 +62,24 @@ typedef struct FeFlatTarget
 	Node	   *expr;			/* over source row and Aggrefs */
 } FeFlatTarget;
 
-/* A definition as one query over one table; Vars: varno 1 = source row. */
-typedef struct FeFlat
+/* One of the inputs that the row of a definition comes from. */
+typedef struct FeFlatArm
 {
 	Oid			source;
+	FeRowForm	form;
+	List	   *where;			/* Node *, ANDed; over the arm's row */
+	List	   *columns;		/* Node *, the row's columns over the arm's row; NIL: it is
+								 * the arm's row */
+} FeFlatArm;
+
+/*
+ * A definition as one query over one row; Vars: varno 1 = that row, or in an
+ * arm's expressions the arm's.
+ */
+typedef struct FeFlat
+{
+	List	   *arms;			/* FeFlatArm * */
+	TupleDesc	row_desc;		/* NULL: the row is that of the single arm */
 	List	   *where;			/* Node *, ANDed */
 	List	   *keys;			/* FeFlatKey * */
 	List	   *targets;		/* FeFlatTarget * */
@@ -72,11 +87,18 @@ typedef struct FeFlat
 } FeFlat;
 
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
+/* An expression over the row as one over an arm's row; a copy. */
+extern Node *fe_flat_over_arm(Node *expr, const FeFlatArm *arm);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
+
+/* ---- row.c ------------------------------------------------------------------ */
+
+/* For deparse_expression(): names of the row's columns; of a single arm the table's. */
+extern List *fe_row_names(TupleDesc row_desc, Oid source);
 
 /* ---- check_sql.c ----------------------------------------------------------- */
 
@@ -118,6 +140,7 @@ typedef struct FePlanBuilder
 	FeFlat	   *flat;
 	FePlan	   *plan;
 	List	   *where_windows;	/* FeWindowTerm * */
+	List	   *where_conditions;	/* Node *; the arms have conditions of their own */
 	List	   *aggrefs;		/* Aggref *, as met; index = plan->aggs index by agg_of */
 	List	   *agg_of;			/* int */
 	FeAggMatch *matches;		/* per accumulator */

@@ -28,7 +28,7 @@ typedef struct ExplainContext
 {
 	FePlan	   *plan;
 	ReturnSetInfo *rsinfo;
-	List	   *names;			/* deparse context of the source */
+	List	   *names;			/* deparse context of the row */
 } ExplainContext;
 
 static void
@@ -53,16 +53,15 @@ expr_text(ExplainContext *cxt, int expr)
 /* ---- source and keys ----------------------------------------------------------- */
 
 static void
-explain_source(ExplainContext *cxt)
+explain_source(ExplainContext *cxt, Oid source)
 {
-	FePlan	   *plan = cxt->plan;
-	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(plan->source));
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
 	Form_pg_class rel;
 	char	   *name;
 	bool		full;
 
 	if (!HeapTupleIsValid(tup))
-		elog(ERROR, "cache lookup failed for relation %u", plan->source);
+		elog(ERROR, "cache lookup failed for relation %u", source);
 	rel = (Form_pg_class) GETSTRUCT(tup);
 	name = quote_qualified_identifier(get_namespace_name(rel->relnamespace), NameStr(rel->relname));
 	full = rel->relreplident == REPLICA_IDENTITY_FULL;
@@ -70,6 +69,20 @@ explain_source(ExplainContext *cxt)
 	put(cxt, "source", name,
 		full ? "replica identity FULL: updates and deletes are followed" :
 		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
+}
+
+static void
+explain_sources_and_keys(ExplainContext *cxt)
+{
+	FePlan	   *plan = cxt->plan;
+	List	   *seen = NIL;
+
+	for (int i = 0; i < plan->narms; i++)
+	{
+		if (!list_member_oid(seen, plan->arms[i].source))
+			explain_source(cxt, plan->arms[i].source);
+		seen = lappend_oid(seen, plan->arms[i].source);
+	}
 	for (int i = 0; i < plan->nkeys; i++)
 		put(cxt, "key", plan->keys[i].name,
 			psprintf("%s, of type %s", expr_text(cxt, plan->keys[i].expr),
@@ -277,8 +290,8 @@ fe_explain_feature_view(PG_FUNCTION_ARGS)
 	def = fe_definition_analyze(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
 	cxt.plan = def->plan;
 	cxt.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	cxt.names = deparse_context_for(get_rel_name(cxt.plan->source), cxt.plan->source);
-	explain_source(&cxt);
+	cxt.names = fe_row_names(cxt.plan->row_desc, cxt.plan->arms[0].source);
+	explain_sources_and_keys(&cxt);
 	explain_errors(&cxt);
 	explain_windows(&cxt);
 	explain_aggregates(&cxt);

@@ -1,10 +1,10 @@
 /*
  * flatten.c
- *		From an analysed query to one grouped query over one table.
+ *		From an analysed query to one grouped query over one row.
  *
  * Projecting subqueries, CTEs and LATERAL items below the grouping and outer
  * SELECTs above it only rename and compute: their columns are replaced by what
- * they stand for, until every expression is over the source row (varno 1) and
+ * they stand for, until every expression is over the row (varno 1) and
  * aggregates.  Whatever else a query can contain is refused here.
  *
  * Runs wherever a definition is created or compiled; takes no locks.
@@ -23,11 +23,18 @@
 
 #include "definition/definition.h"
 
+/* What the FROM of a query, and of those below that only project, comes down to. */
+typedef struct FlatRow
+{
+	List	   *arms;			/* FeFlatArm *; one at first */
+	List	   *where;			/* Node *, ANDed; over the row */
+} FlatRow;
+
 /* A query of the nest, and the ones that its range table holds. */
 typedef struct FlatLevel
 {
 	FeAnalysis *a;
-	FeFlat	   *flat;
+	FlatRow    *row;
 	Query	   *query;
 	struct FlatLevel *parent;
 	struct FlatLevel **below;	/* by range table index - 1 */
@@ -37,12 +44,12 @@ typedef struct FlatLevel
 static Node *flatten_expr(Node *node, void *arg);
 
 static FlatLevel *
-make_level(FlatLevel *parent, FeAnalysis *a, FeFlat *flat, Query *query)
+make_level(FlatLevel *parent, FeAnalysis *a, FlatRow *row, Query *query)
 {
 	FlatLevel  *level = palloc0(sizeof(FlatLevel));
 
 	level->a = a;
-	level->flat = flat;
+	level->row = row;
 	fe_compat_inline_group_columns(query);
 	level->query = query;
 	level->parent = parent;
@@ -258,7 +265,7 @@ level_below(FlatLevel *level, int rtindex)
 		query = castNode(Query, find_cte(level, rte, &parent)->ctequery);
 	else
 		return NULL;
-	level->below[rtindex - 1] = make_level(parent, level->a, level->flat, query);
+	level->below[rtindex - 1] = make_level(parent, level->a, level->row, query);
 	return level->below[rtindex - 1];
 }
 
@@ -272,7 +279,8 @@ source_column(FlatLevel *level, Var *var)
 			   _("Name the columns that are needed."));
 	if (var->varattno < 0)
 		refuse(level, var->location, _("system columns are"), NULL);
-	if (fe_compat_is_virtual_column(level->flat->source, var->varattno))
+	if (fe_compat_is_virtual_column(rt_fetch(level->source, level->query->rtable)->relid,
+									var->varattno))
 		refuse(level, var->location, _("virtual generated columns are"),
 			   _("Their values are not in the write-ahead log. Write the column's expression "
 				 "instead, or make the column STORED."));
@@ -336,18 +344,23 @@ static void
 take_source(FlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
-	FeFlat	   *flat = level->flat;
+	FlatRow    *row = level->row;
+	FeFlatArm  *arm;
 
-	if (OidIsValid(flat->source))
+	if (row->arms != NIL)
 		refuse(level,
-			   fe_relation_location(level->a, rte->relid, rte->relid == flat->source ? 1 : 0),
+			   fe_relation_location(level->a, rte->relid,
+									rte->relid == ((FeFlatArm *) linitial(row->arms))->source ? 1 : 0),
 			   _("joins are"),
 			   _("A feature view reads one table; join the feature view with other tables when "
 				 "reading it."));
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid);
-	flat->source = rte->relid;
+	arm = palloc0(sizeof(FeFlatArm));
+	arm->source = rte->relid;
+	arm->form = FE_FORM_TABLE;
+	row->arms = list_make1(arm);
 	level->source = rtindex;
 }
 
@@ -394,7 +407,7 @@ flatten_from_item(FlatLevel *level, Node *item)
 					 "FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
 		flatten_from_item(level, join->larg);
 		flatten_from_item(level, join->rarg);
-		take_quals(level, join->quals, &level->flat->where);
+		take_quals(level, join->quals, &level->row->where);
 	}
 }
 
@@ -406,13 +419,13 @@ flatten_query_from(FlatLevel *level)
 
 	foreach(lc, level->query->jointree->fromlist)
 		flatten_from_item(level, lfirst(lc));
-	take_quals(level, level->query->jointree->quals, &level->flat->where);
+	take_quals(level, level->query->jointree->quals, &level->row->where);
 }
 
 /* ---- the grouped query ---------------------------------------------------------- */
 
 static void
-flatten_keys(FlatLevel *level)
+flatten_keys(FlatLevel *level, FeFlat *flat)
 {
 	Query	   *query = level->query;
 	ListCell   *lc;
@@ -434,10 +447,10 @@ flatten_keys(FlatLevel *level)
 			refuse(level, exprLocation((Node *) tle->expr),
 				   psprintf(_("a key of type %s, which cannot be hashed, is"),
 							format_type_be(exprType(key->expr))), NULL);
-		foreach(lk, level->flat->keys)
+		foreach(lk, flat->keys)
 			known = known || equal(((FeFlatKey *) lfirst(lk))->expr, key->expr);
 		if (!known)
-			level->flat->keys = lappend(level->flat->keys, key);
+			flat->keys = lappend(flat->keys, key);
 	}
 }
 
@@ -452,9 +465,9 @@ refuse_ungrouped(FlatLevel *level)
 			 fe_errposition(level->a, first_location(level->query->targetList))));
 }
 
-/* Walks down the outer SELECTs to the grouped one. */
-static FlatLevel *
-find_grouped(FlatLevel *level)
+/* Walks down the outer SELECTs to the grouped one, and takes its clauses. */
+static void
+flatten_grouped(FlatLevel *level, FeFlat *flat)
 {
 	List	   *outer = NIL;
 	ListCell   *lc;
@@ -476,28 +489,29 @@ find_grouped(FlatLevel *level)
 	if (level->query->groupClause == NIL)
 		refuse_ungrouped(level);
 	flatten_query_from(level);
-	if (!OidIsValid(level->flat->source))
+	if (level->row->arms == NIL)
 		refuse(level, first_location(level->query->targetList), _("a query without a table is"),
 			   NULL);
-	flatten_keys(level);
-	take_quals(level, level->query->havingQual, &level->flat->having);
+	flat->arms = level->row->arms;
+	flat->where = level->row->where;
+	flatten_keys(level, flat);
+	take_quals(level, level->query->havingQual, &flat->having);
 	foreach(lc, outer)
 	{
 		FlatLevel  *above = lfirst(lc);
 
-		take_quals(above, above->query->jointree->quals, &level->flat->having);
+		take_quals(above, above->query->jointree->quals, &flat->having);
 	}
-	return level;
 }
 
 FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
 	FeFlat	   *flat = palloc0(sizeof(FeFlat));
-	FlatLevel  *top = make_level(NULL, a, flat, query);
+	FlatLevel  *top = make_level(NULL, a, palloc0(sizeof(FlatRow)), query);
 	ListCell   *lc;
 
-	find_grouped(top);
+	flatten_grouped(top, flat);
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst(lc);

@@ -41,6 +41,15 @@ make_agg_var(OutputContext *cxt, Aggref *agg)
 	return (Node *) makeVar(1, b->plan->nkeys + i + 1, agg->aggtype, -1, agg->aggcollid, 0);
 }
 
+/* Of a column of the row. */
+static const char *
+column_name(FePlanBuilder *b, AttrNumber attnum)
+{
+	if (b->flat->row_desc)
+		return NameStr(TupleDescAttr(b->flat->row_desc, attnum - 1)->attname);
+	return get_attname(((FeFlatArm *) linitial(b->flat->arms))->source, attnum, false);
+}
+
 static Node *
 output_mutator(Node *node, void *arg)
 {
@@ -59,7 +68,7 @@ output_mutator(Node *node, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" is neither a key nor inside an aggregate",
-						get_attname(b->plan->source, ((Var *) node)->varattno, false)),
+						column_name(b, ((Var *) node)->varattno)),
 				 errhint("Add it to GROUP BY, or take its latest value with last(column, "
 						 "event_time)."),
 				 fe_errposition(b->a, ((Var *) node)->location)));

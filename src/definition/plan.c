@@ -170,8 +170,10 @@ state_fingerprint(const FePlan *plan, int32 generation)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "%d %u %d %s|", generation, plan->source, plan->where,
-					 nodeToString(plan->rowexprs));
+	appendStringInfo(&buf, "%d ", generation);
+	for (int i = 0; i < plan->narms; i++)
+		appendStringInfo(&buf, "%u %d %d %s|", plan->arms[i].source, plan->arms[i].form,
+						 plan->arms[i].where, nodeToString(plan->arms[i].rowexprs));
 	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(&buf, "k%d %u %u|", plan->keys[i].expr, plan->keys[i].eqop,
 						 plan->keys[i].collation);
@@ -247,7 +249,8 @@ compile(FePlan *plan, const FeCatalogRow *row)
 	fe_apply_options(plan);
 	plan->state_version = (int32) state_fingerprint(plan, row->generation);
 	plan->version = (int32) plan_fingerprint(plan, row->version);
-	watch(plan->source);
+	for (int i = 0; i < plan->narms; i++)
+		watch(plan->arms[i].source);
 	watch(plan->defview);
 	if (OidIsValid(plan->relation))
 		watch(plan->relation);	/* its owner */

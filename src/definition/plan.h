@@ -26,6 +26,25 @@
 #define FE_NO_EXPR		(-1)
 #define FE_LIFETIME		(-1)	/* FeAcc.track */
 
+/* What a row of an arm is. */
+typedef enum FeRowForm
+{
+	FE_FORM_TABLE				/* a row of its table */
+} FeRowForm;
+
+/*
+ * One of the inputs of a view.  Row expressions have the same number, meaning
+ * and types in every arm; each arm has its own text of them, over its own rows.
+ */
+typedef struct FeArm
+{
+	Oid			source;			/* table */
+	FeRowForm	form;
+	List	   *rowexprs;		/* Expr *, Vars: varno 1 = the arm's row */
+	int			where;			/* boolean row expression, FE_NO_EXPR */
+	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
+} FeArm;
+
 typedef struct FeKey
 {
 	char	   *name;			/* output column */
@@ -123,7 +142,6 @@ typedef struct FePlan
 	int32		state_version;	/* changes when state must be rebuilt */
 	char	   *name;
 	Oid			owner;
-	Oid			source;			/* table */
 	Oid			defview;		/* the stored view */
 	Oid			relation;		/* foreign table users read, InvalidOid while pending */
 
@@ -135,10 +153,14 @@ typedef struct FePlan
 	int32		replaces;
 	FeViewOptions options;
 
-	/* row program */
-	List	   *rowexprs;		/* Expr *, Vars: varno 1 = source row */
+	/* row program: what is read, and what is computed of each row */
+	int			narms;
+	FeArm	   *arms;
+	TupleDesc	row_desc;		/* of the row that the arms have in common; NULL:
+								 * the single arm's own */
+	List	   *rowexprs;		/* Expr *, Vars: varno 1 = the common row; of
+								 * numbers, types and for messages */
 	int			where;			/* boolean row expression, FE_NO_EXPR */
-	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
 
 	int			nkeys;
 	FeKey	   *keys;
@@ -225,9 +247,15 @@ extern bool fe_definition_swap(int32 viewid);
 
 /* ---- run (program.c) -------------------------------------------------- */
 
+/*
+ * Describes the rows that an arm's expressions are over, in CurrentMemoryContext;
+ * NULL: its table does not exist (any more).
+ */
+extern TupleDesc fe_arm_row_desc(const FeArm *arm);
+
 typedef struct FeRowProgram FeRowProgram;
 
-extern FeRowProgram *fe_row_program_create(FePlan *plan, MemoryContext cxt);
+extern FeRowProgram *fe_row_program_create(FePlan *plan, int arm, MemoryContext cxt);
 extern bool fe_row_program_runs_code(const FeRowProgram *prog);
 typedef enum FeRowResult
 {
@@ -237,8 +265,8 @@ typedef enum FeRowResult
 } FeRowResult;
 
 /*
- * Evaluates all row expressions for a source row (arrays by attnum - 1; only
- * source_attrs are looked at).  Results of reference types live in
+ * Evaluates all row expressions for a row of the arm (arrays by attribute number
+ * of fe_arm_row_desc() - 1; only source_attrs are looked at).  Results of reference types live in
  * CurrentMemoryContext or point into the row; there are none unless the row is
  * in the view.  cutoffs [ntracks]: the view's, which only move forward; what
  * belongs to older times is not evaluated, so apply must leave it out, too.

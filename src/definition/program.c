@@ -1,6 +1,6 @@
 /*
  * program.c
- *		Running the row program: a source row to keys, event times, arguments.
+ *		Running an arm's row program: a row to keys, event times, arguments.
  *
  * Runs in the ingest worker for every row image, as the view's owner (the
  * caller switches).  Nothing is allocated per row but results; a plain column
@@ -63,6 +63,7 @@ struct FeRowProgram
 	int			nsteps;
 	RowStep    *steps;			/* guards' expressions come before their users */
 	FePlan	   *plan;
+	const FeArm *arm;
 	bool		forbidden;		/* calls or reads what the view's owner may not */
 	bool		runs_code;		/* of users */
 	bool		at_any_age;		/* rows too old for windows are evaluated, too */
@@ -174,40 +175,23 @@ step_class(const FePlan *plan, const RowUse *use, int target)
 }
 
 static bool
-is_forbidden(const FePlan *plan)
+is_forbidden(const FePlan *plan, const FeArm *arm)
 {
-	return OidIsValid(fe_find_forbidden((Node *) plan->rowexprs, plan->owner)) ||
+	return OidIsValid(fe_find_forbidden((Node *) arm->rowexprs, plan->owner)) ||
 		!fe_plan_owner_may_read(plan);
 }
 
-FeRowProgram *
-fe_row_program_create(FePlan *plan, MemoryContext cxt)
+static void
+make_steps(FeRowProgram *prog)
 {
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	FeRowProgram *prog = palloc0(sizeof(FeRowProgram));
-	Relation	rel = RelationIdGetRelation(plan->source);
+	const FePlan *plan = prog->plan;
+	List	   *rowexprs = prog->arm->rowexprs;
 	RowUse	   *uses = find_uses(plan);
 	ListCell   *lc;
 
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("source of feature view \"%s\" does not exist", plan->name)));
-	prog->slot = MakeTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
-	RelationClose(rel);
-	prog->econtext = makeNode(ExprContext);
-	prog->econtext->ecxt_scantuple = prog->slot;
-	prog->where_target = plan->where;
-	if (plan->where >= 0)
-	{
-		Expr	   *where = list_nth(plan->rowexprs, plan->where);
-
-		fix_opfuncids((Node *) where);
-		prog->where = ExecInitExpr(where, NULL);
-	}
-	prog->steps = palloc0(sizeof(RowStep) * Max(list_length(plan->rowexprs), 1));
+	prog->steps = palloc0(sizeof(RowStep) * Max(list_length(rowexprs), 1));
 	for (int class = 0; class < STEP_CLASSES; class++)
-		foreach(lc, plan->rowexprs)
+		foreach(lc, rowexprs)
 		{
 			int			target = foreach_current_index(lc);
 
@@ -219,9 +203,36 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 			make_step(prog, lfirst(lc), target, &uses[target]);
 			prog->steps[prog->nsteps - 1].decides = class == 0;
 		}
+}
+
+FeRowProgram *
+fe_row_program_create(FePlan *plan, int n, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	FeRowProgram *prog = palloc0(sizeof(FeRowProgram));
+	const FeArm *arm = &plan->arms[n];
+	TupleDesc	desc = fe_arm_row_desc(arm);
+
+	if (desc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("source of feature view \"%s\" does not exist", plan->name)));
 	prog->plan = plan;
-	prog->forbidden = is_forbidden(plan);
-	prog->runs_code = fe_runs_user_code((Node *) plan->rowexprs);
+	prog->arm = arm;
+	prog->slot = MakeTupleTableSlot(desc, &TTSOpsVirtual);
+	prog->econtext = makeNode(ExprContext);
+	prog->econtext->ecxt_scantuple = prog->slot;
+	prog->where_target = arm->where;
+	if (arm->where >= 0)
+	{
+		Expr	   *where = list_nth(arm->rowexprs, arm->where);
+
+		fix_opfuncids((Node *) where);
+		prog->where = ExecInitExpr(where, NULL);
+	}
+	make_steps(prog);
+	prog->forbidden = is_forbidden(plan, arm);
+	prog->runs_code = fe_runs_user_code((Node *) arm->rowexprs);
 
 	/*
 	 * A row that was left out because of an error is retracted one day, and must
@@ -240,7 +251,7 @@ fe_row_program_create(FePlan *plan, MemoryContext cxt)
 static void
 check_forbidden(FeRowProgram *prog)
 {
-	Oid			funcid = fe_find_forbidden((Node *) prog->plan->rowexprs, prog->plan->owner);
+	Oid			funcid = fe_find_forbidden((Node *) prog->arm->rowexprs, prog->plan->owner);
 
 	if (OidIsValid(funcid))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(funcid));

@@ -27,20 +27,20 @@
 
 /* SELECT on the table, or on each column that the definition uses, as in a view. */
 static bool
-may_select(const FePlan *plan)
+may_select(const FeArm *arm, Oid owner)
 {
 	int			attnum = -1;
 
-	if (pg_class_aclcheck(plan->source, plan->owner, ACL_SELECT) == ACLCHECK_OK)
+	if (pg_class_aclcheck(arm->source, owner, ACL_SELECT) == ACLCHECK_OK)
 		return true;
-	if (bms_is_empty(plan->source_attrs))
-		return pg_attribute_aclcheck_all(plan->source, plan->owner, ACL_SELECT,
+	if (bms_is_empty(arm->source_attrs))
+		return pg_attribute_aclcheck_all(arm->source, owner, ACL_SELECT,
 										 ACLMASK_ANY) == ACLCHECK_OK;
-	while ((attnum = bms_next_member(plan->source_attrs, attnum)) >= 0)
+	while ((attnum = bms_next_member(arm->source_attrs, attnum)) >= 0)
 	{
 		AclResult	result = attnum == InvalidAttrNumber ?
-			pg_attribute_aclcheck_all(plan->source, plan->owner, ACL_SELECT, ACLMASK_ALL) :
-			pg_attribute_aclcheck(plan->source, attnum, plan->owner, ACL_SELECT);
+			pg_attribute_aclcheck_all(arm->source, owner, ACL_SELECT, ACLMASK_ALL) :
+			pg_attribute_aclcheck(arm->source, attnum, owner, ACL_SELECT);
 
 		if (result != ACLCHECK_OK)
 			return false;
@@ -49,32 +49,43 @@ may_select(const FePlan *plan)
 }
 
 static bool
-sees_all_rows(const FePlan *plan)
+sees_all_rows(const FeArm *arm, Oid owner)
 {
-	return check_enable_rls(plan->source, plan->owner, true) != RLS_ENABLED;
+	return check_enable_rls(arm->source, owner, true) != RLS_ENABLED;
 }
 
 bool
 fe_plan_owner_may_read(const FePlan *plan)
 {
-	return may_select(plan) && sees_all_rows(plan);
+	for (int i = 0; i < plan->narms; i++)
+		if (!may_select(&plan->arms[i], plan->owner) ||
+			!sees_all_rows(&plan->arms[i], plan->owner))
+			return false;
+	return true;
+}
+
+static void
+check_arm(const FePlan *plan, const FeArm *arm)
+{
+	if (!may_select(arm, plan->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", get_rel_name(arm->source)),
+				 errdetail("The owner of feature view \"%s\" may not read it.", plan->name)));
+	if (!sees_all_rows(arm, plan->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row-level security is enabled on table \"%s\"",
+						get_rel_name(arm->source)),
+				 errdetail("Feature view \"%s\" holds every row, and its owner may not see every row.",
+						   plan->name)));
 }
 
 void
 fe_plan_check_owner(const FePlan *plan)
 {
-	if (!may_select(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", get_rel_name(plan->source)),
-				 errdetail("The owner of feature view \"%s\" may not read it.", plan->name)));
-	if (!sees_all_rows(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("row-level security is enabled on table \"%s\"",
-						get_rel_name(plan->source)),
-				 errdetail("Feature view \"%s\" holds every row, and its owner may not see every row.",
-						   plan->name)));
+	for (int i = 0; i < plan->narms; i++)
+		check_arm(plan, &plan->arms[i]);
 }
 
 /* ---- evaluating as the owner --------------------------------------------------- */

@@ -3,12 +3,13 @@
  *		Building views from the rows that are already there: the ingest
  *		worker's side.
  *
- * Runs in the ingest worker.  One job at a time reads one table for all views
- * that wait for it; the scan itself is a helper process (backfill_worker.c)
- * that sends rows through a bounded queue, so that other views are not held up.
+ * Runs in the ingest worker.  One job at a time reads the tables of one view, for
+ * all waiting views that need no others; the scan itself is a helper process
+ * (backfill_worker.c) that sends rows through a bounded queue, so that other views
+ * are not held up.
  *
- *	helper: lock table (ACCESS SHARE)			-> LOCKED
- *	worker: the table is captured, stop reading the stream at P
+ *	helper: lock the tables (ACCESS SHARE)		-> LOCKED
+ *	worker: the tables are captured, stop reading the stream at P
  *												-> TAKE_SNAPSHOT
  *	helper: take snapshot S						-> SNAPSHOT
  *	worker: S must see whatever was read before P, else once more
@@ -19,8 +20,8 @@
  *			live when everything that S saw has been read too
  *
  * A commit is decodable once flushed, but visible to snapshots only a moment
- * later; hence the check against recently read transactions.  The lock comes
- * before the snapshot because TRUNCATE and rewrites are not MVCC-safe, and is
+ * later; hence the check against recently read transactions.  The locks come
+ * before the snapshot because TRUNCATE and rewrites are not MVCC-safe, and are
  * held until the last row is applied, so that they come after it in the log.
  */
 #include "postgres.h"
@@ -53,9 +54,8 @@
 struct FeBackfillJob
 {
 	MemoryContext cxt;
-	Oid			relid;
 	List	   *views;			/* FeIngestView * */
-	FeCaptureTable columns;		/* what the helper sends */
+	FeCaptureSet set;			/* what the helper sends */
 	dsm_segment *seg;
 	FeBackfillShared *shared;
 	shm_mq_handle *queue;
@@ -75,9 +75,9 @@ fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view)
 }
 
 const FeCaptureTable *
-fe_backfill_columns(const FeBackfillJob *job)
+fe_backfill_columns(const FeBackfillJob *job, Oid relid)
 {
-	return &job->columns;
+	return fe_capture_set_find(&job->set, relid);
 }
 
 static FeBackfillPhase
@@ -97,21 +97,49 @@ set_phase(FeBackfillJob *job, FeBackfillPhase phase)
 
 /* ---- starting ---------------------------------------------------------------- */
 
-/* The columns the job's views need, as the capture set has them. */
-static void
-copy_columns(FeBackfillJob *job, const FeCaptureTable *from)
+/* The tables that a view reads, as the capture set has them; false: one is gone. */
+static bool
+tables_of_view(FeIngest *ingest, FeIngestView *view, FeCaptureSet *set)
 {
-	job->columns = *from;
-	job->columns.atts = palloc(Max(from->natts, 1) * sizeof(FeCaptureColumn));
-	memcpy(job->columns.atts, from->atts, from->natts * sizeof(FeCaptureColumn));
+	FeCaptureSet tables = {0};
+
+	tables.tables = palloc(sizeof(FeCaptureTable) * ingest->ntables);
+	for (int i = 0; i < ingest->ntables; i++)
+	{
+		FeIngestTable *table = &ingest->tables[i];
+		bool		used = false;
+
+		for (int arm = 0; arm < view->plan->narms; arm++)
+			used |= view->plan->arms[arm].source == table->relid;
+		if (!used)
+			continue;
+		if (table->nuses == 0)
+			return false;
+		tables.tables[tables.ntables++] = *table->columns;
+	}
+	*set = *fe_capture_set_copy(&tables);
+	pfree(tables.tables);
+	return true;
+}
+
+/* Does the job read all that the view needs? */
+static bool
+job_serves(const FeBackfillJob *job, const FeIngestView *view)
+{
+	for (int arm = 0; arm < view->plan->narms; arm++)
+		if (fe_capture_set_find(&job->set, view->plan->arms[arm].source) == NULL)
+			return false;
+	return true;
 }
 
 static void
 create_segment(FeBackfillJob *job)
 {
 	int			max_xip = GetMaxSnapshotXidCount();
-	Size		head = MAXALIGN(offsetof(FeBackfillShared, xip) +
-								sizeof(TransactionId) * max_xip);
+	char	   *tables = fe_capture_set_format(&job->set);
+	Size		snapshot = MAXALIGN(offsetof(FeBackfillShared, xip) +
+									sizeof(TransactionId) * max_xip);
+	Size		head = snapshot + MAXALIGN(strlen(tables) + 1);
 	FeBackfillShared *shared;
 	shm_mq	   *mq;
 
@@ -121,13 +149,12 @@ create_segment(FeBackfillJob *job)
 	memset(shared, 0, head);
 	pg_atomic_init_u32(&shared->phase, FE_BACKFILL_STARTING);
 	shared->dboid = MyDatabaseId;
-	shared->relid = job->relid;
 	shared->worker_proc = MyProc;
 	shared->worker_pid = MyProcPid;
 	shared->max_xip = max_xip;
-	shared->natts = job->columns.natts;
-	for (int i = 0; i < job->columns.natts; i++)
-		shared->attnums[i] = job->columns.atts[i].attnum;
+	shared->tables_offset = snapshot;
+	strcpy((char *) shared + snapshot, tables);
+	shared->queue_offset = head;
 	job->shared = shared;
 
 	mq = shm_mq_create((char *) shared + head, FE_BACKFILL_QUEUE_BYTES);
@@ -150,9 +177,15 @@ end_job(FeIngest *ingest)
 	MemoryContextDelete(job->cxt);
 }
 
-/* Starts a job for the table of the first waiting view, and all its views. */
+static bool
+is_waiting(const FeIngestView *view)
+{
+	return pg_atomic_read_u32(&view->shared->state) == FE_VIEW_WAITING;
+}
+
+/* Starts a job that reads the view's tables, for all views that they will do for. */
 static void
-start_job(FeIngest *ingest, FeIngestTable *table)
+start_job(FeIngest *ingest, FeIngestView *view)
 {
 	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "feature view backfill",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -160,17 +193,19 @@ start_job(FeIngest *ingest, FeIngestTable *table)
 	FeBackfillJob *job = palloc0(sizeof(FeBackfillJob));
 	char		extra[BGW_EXTRALEN] = {0};
 	dsm_handle	handle;
+	ListCell   *lc;
 
 	job->cxt = cxt;
-	job->relid = table->relid;
-	copy_columns(job, table->columns);
-	for (int i = 0; i < table->nviews; i++)
+	if (!tables_of_view(ingest, view, &job->set))
 	{
-		FeIngestView *view = table->views[i];
-
-		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_WAITING)
-			job->views = lappend(job->views, view);
+		/* so is the view: the drop's own notice makes us look again */
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
+		return;
 	}
+	foreach(lc, ingest->views)
+		if (is_waiting(lfirst(lc)) && job_serves(job, lfirst(lc)))
+			job->views = lappend(job->views, lfirst(lc));
 	create_segment(job);
 	job->batch = fe_batch_create();
 	ingest->job = job;
@@ -207,20 +242,14 @@ retry_failed(FeIngest *ingest)
 void
 fe_backfill_schedule(FeIngest *ingest)
 {
-	retry_failed(ingest);
-	if (ingest->job || ingest->pending)
-		return;
-	for (int i = 0; i < ingest->ntables; i++)
-	{
-		FeIngestTable *table = &ingest->tables[i];
+	ListCell   *lc;
 
-		for (int v = 0; v < table->nviews; v++)
-			if (pg_atomic_read_u32(&table->views[v]->shared->state) == FE_VIEW_WAITING)
-			{
-				start_job(ingest, table);
-				return;
-			}
-	}
+	retry_failed(ingest);
+	if (ingest->pending)
+		return;
+	foreach(lc, ingest->views)
+		if (ingest->job == NULL && is_waiting(lfirst(lc)))
+			start_job(ingest, lfirst(lc));
 }
 
 /* ---- the snapshot -------------------------------------------------------------- */

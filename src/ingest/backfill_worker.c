@@ -3,9 +3,11 @@
  *		Building views from the rows that are already there: the helper.
  *
  * A dynamic background worker of its own, started by the ingest worker.  It
- * reads one table under one snapshot and sends the captured columns of every
- * row as change records.  It takes ACCESS SHARE on the table, a reader's lock,
- * before the snapshot, and keeps it until the worker has applied the last row.
+ * reads one or more tables under one snapshot and sends the captured columns of
+ * every row as change records.  It takes ACCESS SHARE on the tables, a reader's
+ * lock, before the snapshot, and keeps it until the worker has applied the last
+ * row.  It never waits for a lock while it holds another: a transaction that
+ * locks the tables in another order must not become part of a deadlock.
  * backfill.c draws the states.
  */
 #include "postgres.h"
@@ -35,7 +37,8 @@ typedef struct FeHelper
 	dsm_segment *seg;
 	FeBackfillShared *shared;
 	shm_mq_handle *queue;
-	FeCaptureTable columns;
+	FeCaptureSet *set;
+	Relation   *rels;			/* by table of the set */
 	StringInfoData buf;
 	XLogRecPtr	lsn;
 } FeHelper;
@@ -73,7 +76,6 @@ wait_phase_change(FeHelper *h, FeBackfillPhase from)
 static void
 attach(FeHelper *h, dsm_handle handle)
 {
-	Size		head;
 	shm_mq	   *mq;
 
 	h->seg = dsm_attach(handle);
@@ -82,9 +84,8 @@ attach(FeHelper *h, dsm_handle handle)
 	dsm_pin_mapping(h->seg);
 	h->shared = dsm_segment_address(h->seg);
 	h->shared->helper_proc = MyProc;
-	head = MAXALIGN(offsetof(FeBackfillShared, xip) +
-					sizeof(TransactionId) * h->shared->max_xip);
-	mq = (shm_mq *) ((char *) h->shared + head);
+	h->set = fe_capture_set_parse((char *) h->shared + h->shared->tables_offset);
+	mq = (shm_mq *) ((char *) h->shared + h->shared->queue_offset);
 	shm_mq_set_sender(mq, MyProc);
 	h->queue = shm_mq_attach(mq, h->seg, NULL);
 }
@@ -133,26 +134,87 @@ agree_on_snapshot(FeHelper *h)
 	}
 }
 
-static void
-fill_columns(FeHelper *h, TupleDesc desc)
+/* ---- tables ---------------------------------------------------------------- */
+
+/* Locks every table but the first, if that is possible at once. */
+static int
+lock_others(FeHelper *h, int first)
 {
-	FeBackfillShared *shared = h->shared;
-
-	h->columns.relid = shared->relid;
-	h->columns.natts = shared->natts;
-	h->columns.atts = palloc0(Max(shared->natts, 1) * sizeof(FeCaptureColumn));
-	for (int i = 0; i < shared->natts; i++)
+	for (int i = 0; i < h->set->ntables; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, shared->attnums[i] - 1);
+		if (i == first || ConditionalLockRelationOid(h->set->tables[i].relid, AccessShareLock))
+			continue;
+		for (int j = 0; j < i; j++)
+			if (j != first)
+				UnlockRelationOid(h->set->tables[j].relid, AccessShareLock);
+		return i;
+	}
+	return -1;
+}
 
-		h->columns.atts[i].attnum = att->attnum;
-		h->columns.atts[i].attlen = att->attlen;
-		h->columns.atts[i].attbyval = att->attbyval;
-		h->columns.atts[i].attalign = att->attalign;
-		h->columns.atts[i].atttypid = att->atttypid;
-		h->columns.max_attnum = att->attnum;
+/* Waits for one table at a time, holding no other's lock meanwhile. */
+static void
+lock_tables(FeHelper *h)
+{
+	int			first = 0;
+
+	for (;;)
+	{
+		int			taken;
+
+		LockRelationOid(h->set->tables[first].relid, AccessShareLock);
+		taken = lock_others(h, first);
+		if (taken < 0)
+			return;
+		UnlockRelationOid(h->set->tables[first].relid, AccessShareLock);
+		first = taken;
+		CHECK_FOR_INTERRUPTS();
 	}
 }
+
+/* The worker reads rows as its capture set has them; before the lock that may change. */
+static void
+check_columns(const FeCaptureTable *table, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < table->natts; i++)
+	{
+		const FeCaptureColumn *col = &table->atts[i];
+		Form_pg_attribute att = col->attnum <= desc->natts ?
+			TupleDescAttr(desc, col->attnum - 1) : NULL;
+
+		if (att == NULL || att->attisdropped || att->atttypid != col->atttypid ||
+			att->attlen != col->attlen || att->attbyval != col->attbyval ||
+			att->attalign != col->attalign)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" was altered before it could be read",
+							RelationGetRelationName(rel))));
+	}
+}
+
+static void
+open_tables(FeHelper *h)
+{
+	int			n = h->set->ntables;
+
+	h->rels = palloc0(n * sizeof(Relation));
+	lock_tables(h);
+	for (int i = 0; i < n; i++)
+	{
+		Relation	rel = try_table_open(h->set->tables[i].relid, NoLock);
+
+		if (rel == NULL)
+			proc_exit(0);		/* dropped meanwhile: so is the view */
+		check_columns(&h->set->tables[i], rel);
+		h->rels[i] = rel;
+		if (rel->rd_rel->reltuples > 0)
+			h->shared->rows_expected += rel->rd_rel->reltuples;
+	}
+}
+
+/* ---- rows -------------------------------------------------------------------- */
 
 static void
 start_message(FeHelper *h)
@@ -177,13 +239,14 @@ send_message(FeHelper *h)
 }
 
 static void
-write_row(FeHelper *h, TupleTableSlot *slot, Datum *values, char *states)
+write_row(FeHelper *h, const FeCaptureTable *table, TupleTableSlot *slot, Datum *values,
+		  char *states)
 {
-	if (h->columns.max_attnum > 0)
-		slot_getsomeattrs(slot, h->columns.max_attnum);
-	for (int i = 0; i < h->columns.natts; i++)
+	if (table->max_attnum > 0)
+		slot_getsomeattrs(slot, table->max_attnum);
+	for (int i = 0; i < table->natts; i++)
 	{
-		FeCaptureColumn *col = &h->columns.atts[i];
+		const FeCaptureColumn *col = &table->atts[i];
 		int			a = col->attnum - 1;
 
 		states[i] = slot->tts_isnull[a] ? FE_COLUMN_NULL : FE_COLUMN_VALUE;
@@ -191,43 +254,50 @@ write_row(FeHelper *h, TupleTableSlot *slot, Datum *values, char *states)
 		if (states[i] == FE_COLUMN_VALUE && col->attlen == -1)
 			values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
 	}
-	fe_record_write_change(&h->buf, FE_RECORD_READ, &h->columns, InvalidXLogRecPtr,
-						   NULL, NULL, values, states);
+	fe_record_write_change(&h->buf, FE_RECORD_READ, table, InvalidXLogRecPtr, NULL, NULL, values,
+						   states);
 }
 
 static void
-scan_table(FeHelper *h, Relation rel, Snapshot snapshot)
+scan_table(FeHelper *h, const FeCaptureTable *table, Relation rel, Snapshot snapshot)
 {
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "backfill row",
 												  ALLOCSET_DEFAULT_SIZES);
-	Datum	   *values = palloc0((h->columns.natts + 1) * sizeof(Datum));
-	char	   *states = palloc0(h->columns.natts + 1);
+	Datum	   *values = palloc0((table->natts + 1) * sizeof(Datum));
+	char	   *states = palloc0(table->natts + 1);
 
-	initStringInfo(&h->buf);
-	start_message(h);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old = MemoryContextSwitchTo(row_cxt);
 
 		CHECK_FOR_INTERRUPTS();
-		write_row(h, slot, values, states);
+		write_row(h, table, slot, values, states);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(row_cxt);
 		if (h->buf.len >= FE_MESSAGE_BYTES)
 			send_message(h);
 	}
-	send_message(h);
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
+	MemoryContextDelete(row_cxt);
+}
+
+static void
+scan_tables(FeHelper *h, Snapshot snapshot)
+{
+	initStringInfo(&h->buf);
+	start_message(h);
+	for (int i = 0; i < h->set->ntables; i++)
+		scan_table(h, &h->set->tables[i], h->rels[i], snapshot);
+	send_message(h);
 }
 
 void
 fe_backfill_worker_main(Datum arg)
 {
 	FeHelper	h = {0};
-	Relation	rel;
 	Snapshot	snapshot;
 	dsm_handle	handle;
 	Oid			dboid = DatumGetObjectId(arg);
@@ -240,22 +310,19 @@ fe_backfill_worker_main(Datum arg)
 	fe_inject_point(FE_ROLE_BACKFILL);
 	StartTransactionCommand();
 	fe_inject_wait("backfill-lock");
-	rel = try_table_open(h.shared->relid, AccessShareLock);
-	if (rel == NULL)
-		proc_exit(0);			/* dropped meanwhile: so is the view */
-	h.shared->rows_expected = rel->rd_rel->reltuples > 0 ? rel->rd_rel->reltuples : 0;
-	fill_columns(&h, RelationGetDescr(rel));
+	open_tables(&h);
 	fe_inject_wait("backfill-locked");
 	snapshot = agree_on_snapshot(&h);
 	PushActiveSnapshot(snapshot);
 	fe_inject_wait("backfill-scan");
-	scan_table(&h, rel, snapshot);
+	scan_tables(&h, snapshot);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
 	set_phase(&h, FE_BACKFILL_SCANNED);
 	send_bytes(&h, 1, "");
 	wait_phase_change(&h, FE_BACKFILL_SCANNED);
-	table_close(rel, AccessShareLock);
+	for (int i = 0; i < h.set->ntables; i++)
+		table_close(h.rels[i], AccessShareLock);
 	CommitTransactionCommand();
 	proc_exit(0);
 }

@@ -90,17 +90,18 @@ copy_values(const FeIngestView *view, Datum *values, const bool *nulls)
 }
 
 /*
- * Evaluates one row image for a view.  False: the row is not in the view, or
- * not in this pass.
+ * Evaluates one row image for an arm of a view.  False: the row is not in the
+ * view, or not in this pass.
  */
 static bool
-evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *rownulls,
+evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row, const bool *rownulls,
 			 int sign, FeOp *op)
 {
+	FeIngestView *view = use->view;
 	int			n = view->nvalues;
 	Datum	   *values = palloc(n * (sizeof(Datum) + sizeof(bool)));
 	bool	   *nulls = (bool *) (values + n);
-	FeRowResult result = fe_row_program_eval(view->program, row, rownulls,
+	FeRowResult result = fe_row_program_eval(view->programs[use->arm], row, rownulls,
 											 view->shared->cutoff, values, nulls);
 
 	if (result != FE_ROW_IN)
@@ -129,7 +130,7 @@ evaluate_row(FeApply *apply, FeIngestView *view, const Datum *row, const bool *r
 typedef struct FeCarefulImage
 {
 	FeApply    *apply;
-	FeIngestView *view;
+	const FeIngestUse *use;
 	const Datum *row;
 	const bool *rownulls;
 	int			sign;
@@ -141,7 +142,7 @@ evaluate_image(void *arg)
 {
 	FeCarefulImage *image = arg;
 
-	return evaluate_row(image->apply, image->view, image->row, image->rownulls, image->sign,
+	return evaluate_row(image->apply, image->use, image->row, image->rownulls, image->sign,
 						image->op);
 }
 
@@ -149,7 +150,7 @@ evaluate_image(void *arg)
 static bool
 evaluate_carefully(FeApply *apply, FeCarefulImage *image)
 {
-	FeIngestView *view = image->view;
+	FeIngestView *view = image->use->view;
 	FeDelta    *delta = &image->op->delta;
 	int			n = view->nvalues;
 	bool		skipped = false;
@@ -171,13 +172,13 @@ evaluate_carefully(FeApply *apply, FeCarefulImage *image)
 }
 
 static inline bool
-evaluate(FeApply *apply, FeIngestView *view, const Datum *row, const bool *rownulls,
+evaluate(FeApply *apply, const FeIngestUse *use, const Datum *row, const bool *rownulls,
 		 int sign, FeOp *op)
 {
-	FeCarefulImage image = {apply, view, row, rownulls, sign, op};
+	FeCarefulImage image = {apply, use, row, rownulls, sign, op};
 
-	if (likely(view->careful == 0))
-		return evaluate_row(apply, view, row, rownulls, sign, op);
+	if (likely(use->view->careful == 0))
+		return evaluate_row(apply, use, row, rownulls, sign, op);
 	return evaluate_carefully(apply, &image);
 }
 
@@ -235,9 +236,10 @@ check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absen
 }
 
 static void
-evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
-				  const FeRecord *rec, int absent_old)
+evaluate_for_arm(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+				 const FeRecord *rec, int absent_old)
 {
+	FeIngestView *view = use->view;
 	FeOp		oldop;
 	FeOp		newop;
 	bool		has_old = false;
@@ -250,11 +252,11 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
 			return;
 	}
 
-	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->program));
+	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->programs[use->arm]));
 	if (rec->has_old)
-		has_old = evaluate(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
+		has_old = evaluate(apply, use, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
-		has_new = evaluate(apply, view, table->newvalues, table->newnulls, 1, &newop);
+		has_new = evaluate(apply, use, table->newvalues, table->newnulls, 1, &newop);
 	fe_owner_leave(&owner);
 
 	if (has_old && has_new && same_contribution(view, &oldop.delta, &newop.delta))
@@ -271,12 +273,14 @@ evaluate_for_view(FeApply *apply, FeIngestView *view, FeIngestTable *table,
  * Or, if the view skips such rows, with this view's taken with care.
  */
 static void
-evaluate_guarded(FeApply *apply, FeIngestView *view, FeIngestTable *table,
+evaluate_guarded(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
 				 const FeRecord *rec, int absent_old)
 {
+	FeIngestView *view = use->view;
+
 	PG_TRY();
 	{
-		evaluate_for_view(apply, view, table, rec, absent_old);
+		evaluate_for_arm(apply, use, table, rec, absent_old);
 	}
 	PG_CATCH();
 	{
@@ -309,7 +313,7 @@ find_table(FeApply *apply, Oid relid)
 	if (apply->last_table == NULL || apply->last_table->relid != relid)
 	{
 		apply->last_table = fe_ingest_table(apply->ingest, relid);
-		apply->last_columns = apply->job ? fe_backfill_columns(apply->job) :
+		apply->last_columns = apply->job ? fe_backfill_columns(apply->job, relid) :
 			fe_capture_table(apply->ingest->capture, relid);
 	}
 	return apply->last_table;
@@ -325,9 +329,9 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 
 	if (table == NULL)
 		return;
-	for (int i = 0; i < table->nviews; i++)
+	for (int i = 0; i < table->nuses; i++)
 	{
-		FeIngestView *view = table->views[i];
+		FeIngestView *view = table->uses[i].view;
 
 		if (!view_takes(apply, view))
 			continue;
@@ -346,7 +350,7 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 									 table->newvalues, table->newnulls, NULL);
 			decoded = true;
 		}
-		evaluate_guarded(apply, view, table, rec, absent_old);
+		evaluate_guarded(apply, &table->uses[i], table, rec, absent_old);
 	}
 }
 
@@ -358,9 +362,9 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 
 	if (table == NULL)
 		return;
-	for (int i = 0; i < table->nviews; i++)
+	for (int i = 0; i < table->nuses; i++)
 	{
-		FeIngestView *view = table->views[i];
+		FeIngestView *view = table->uses[i].view;
 		int			kept = apply->current.first;
 
 		if (!view_takes(apply, view))

@@ -33,7 +33,7 @@ typedef struct FeIngestView
 {
 	MemoryContext cxt;			/* plan, program, writer */
 	FePlan	   *plan;
-	FeRowProgram *program;
+	FeRowProgram **programs;	/* by arm */
 	MemoryContext program_cxt;
 	FeStateWriter *writer;
 	FeViewShared *shared;
@@ -54,13 +54,20 @@ typedef struct FeIngestView
 	TimestampTz next_skip_report;	/* not before */
 } FeIngestView;
 
+/* An arm of a view that a table's rows are for. */
+typedef struct FeIngestUse
+{
+	FeIngestView *view;
+	int			arm;
+} FeIngestUse;
+
 /* One source table and what is known of its rows. */
 typedef struct FeIngestTable
 {
 	Oid			relid;
 	const FeCaptureTable *columns;	/* wanted; those of records: fe_capture_table */
-	int			nviews;
-	FeIngestView **views;
+	int			nuses;
+	FeIngestUse *uses;			/* a view's are next to each other */
 	Datum	   *oldvalues;
 	bool	   *oldnulls;
 	Datum	   *newvalues;
@@ -137,7 +144,7 @@ extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
 extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
 /* After an error in its expressions; inside a transaction. */
-extern void fe_ingest_renew_program(FeIngestView *view);
+extern void fe_ingest_renew_programs(FeIngestView *view);
 /* Stops views whose table was altered so that the log does not tell all of it. */
 extern void fe_ingest_check_sources(FeIngest *ingest);
 
@@ -197,7 +204,8 @@ extern bool fe_backfill_step(FeIngest *ingest);
 extern bool fe_backfill_retakes(const FeIngest *ingest);
 /* Applies rows that have arrived; inside a transaction.  False: none waiting. */
 extern bool fe_backfill_consume(FeIngest *ingest);
-extern const FeCaptureTable *fe_backfill_columns(const FeBackfillJob *job);
+/* Columns of a table's rows as the job sends them; NULL: it does not read the table. */
+extern const FeCaptureTable *fe_backfill_columns(const FeBackfillJob *job, Oid relid);
 extern bool fe_backfill_has_view(const FeBackfillJob *job, const FeIngestView *view);
 /* Stops the helper; its views wait again. */
 extern void fe_backfill_cancel(FeIngest *ingest);
@@ -226,8 +234,8 @@ extern void fe_checkpoint_at_exit(int code, Datum arg);
 
 typedef enum FeBackfillPhase
 {
-	FE_BACKFILL_STARTING = 0,	/* helper: waiting for the table's lock */
-	FE_BACKFILL_LOCKED,			/* helper: lock held, waits for the word */
+	FE_BACKFILL_STARTING = 0,	/* helper: waiting for the tables' locks */
+	FE_BACKFILL_LOCKED,			/* helper: locks held, waits for the word */
 	FE_BACKFILL_TAKE_SNAPSHOT,	/* worker rests: take (or retake) a snapshot */
 	FE_BACKFILL_SNAPSHOT,		/* helper: snapshot published */
 	FE_BACKFILL_SCAN,			/* worker: go */
@@ -239,13 +247,12 @@ typedef struct FeBackfillShared
 {
 	pg_atomic_uint32 phase;
 	Oid			dboid;
-	Oid			relid;
 	pid_t		worker_pid;
 	PGPROC	   *worker_proc;
 	PGPROC	   *helper_proc;
 	double		rows_expected;
-	int			natts;			/* captured columns, their attribute numbers */
-	AttrNumber	attnums[MaxHeapAttributeNumber];
+	Size		tables_offset;	/* the capture set's text: tables, their columns */
+	Size		queue_offset;
 	TransactionId xmin;
 	TransactionId xmax;
 	XLogRecPtr	snapshot_lsn;

@@ -69,7 +69,7 @@ may_divide(const FeApply *apply)
 static void
 divide(FeApply *apply, uint32 factor)
 {
-	uint32		views = apply->last_table ? apply->last_table->nviews : 1;
+	uint32		views = apply->last_table ? apply->last_table->nuses : 1;
 
 	if (apply->groups < views)
 	{

@@ -101,7 +101,7 @@ recover(FeIngestView *view, MemoryContext cxt)
 		ReThrowError(edata);
 	fe_view_set_error(view->shared, edata->message, 0);
 	fe_skip_take_care(view);
-	fe_ingest_renew_program(view);
+	fe_ingest_renew_programs(view);
 }
 
 bool

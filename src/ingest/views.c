@@ -60,7 +60,7 @@ view_create(int32 viewid)
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
-	fe_ingest_renew_program(view);
+	fe_ingest_renew_programs(view);
 	storage_of_values(view);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, TopMemoryContext);
@@ -206,14 +206,18 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 
 /* What the error left behind in the old one may be in any state. */
 void
-fe_ingest_renew_program(FeIngestView *view)
+fe_ingest_renew_programs(FeIngestView *view)
 {
+	int			narms = view->plan->narms;
+
 	if (view->program_cxt)
 		MemoryContextDelete(view->program_cxt);
-	view->program = NULL;
+	view->programs = NULL;
 	view->program_cxt = AllocSetContextCreate(view->cxt, "feature view program",
 											  ALLOCSET_SMALL_SIZES);
-	view->program = fe_row_program_create(view->plan, view->program_cxt);
+	view->programs = MemoryContextAllocZero(view->program_cxt, sizeof(FeRowProgram *) * narms);
+	for (int i = 0; i < narms; i++)
+		view->programs[i] = fe_row_program_create(view->plan, i, view->program_cxt);
 }
 
 /*
@@ -411,8 +415,33 @@ add_table(FeIngest *ingest, Oid relid)
 			return &ingest->tables[i];
 	table = &ingest->tables[ingest->ntables++];
 	table->relid = relid;
-	table->views = palloc(list_length(ingest->views) * sizeof(FeIngestView *));
 	return table;
+}
+
+static void
+add_use(FeIngestTable *table, FeIngestView *view, int arm)
+{
+	int			n = table->nuses;
+
+	if (n == 0)
+		table->uses = palloc(sizeof(FeIngestUse));
+	else if ((n & (n - 1)) == 0)
+		table->uses = repalloc(table->uses, 2 * n * sizeof(FeIngestUse));
+	table->uses[table->nuses++] = (FeIngestUse)
+	{
+		view, arm
+	};
+}
+
+static int
+count_arms(FeIngest *ingest)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+		n += ((FeIngestView *) lfirst(lc))->plan->narms;
+	return n;
 }
 
 /*
@@ -434,12 +463,16 @@ fill_capture_table(FeCaptureTable *ct, FeIngestTable *table)
 	table->columns = ct;
 	if (rel == NULL)
 	{
-		table->nviews = 0;
+		table->nuses = 0;
 		return false;
 	}
 	desc = RelationGetDescr(rel);
-	for (int i = 0; i < table->nviews; i++)
-		attrs = bms_add_members(attrs, table->views[i]->plan->source_attrs);
+	for (int i = 0; i < table->nuses; i++)
+	{
+		const FeIngestUse *use = &table->uses[i];
+
+		attrs = bms_add_members(attrs, use->view->plan->arms[use->arm].source_attrs);
+	}
 	ct->natts = bms_num_members(attrs);
 	ct->atts = palloc0((ct->natts + 1) * sizeof(FeCaptureColumn));
 	ct->max_attnum = 0;
@@ -468,7 +501,7 @@ fe_ingest_build_tables(FeIngest *ingest)
 {
 	MemoryContext old;
 	ListCell   *lc;
-	int			nviews = list_length(ingest->views);
+	int			narms = count_arms(ingest);
 
 	if (ingest->tables_cxt)
 		MemoryContextDelete(ingest->tables_cxt);
@@ -476,18 +509,18 @@ fe_ingest_build_tables(FeIngest *ingest)
 											   ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(ingest->tables_cxt);
 	ingest->ntables = 0;
-	ingest->tables = palloc0((nviews + 1) * sizeof(FeIngestTable));
+	ingest->tables = palloc0((narms + 1) * sizeof(FeIngestTable));
 	foreach(lc, ingest->views)
 	{
 		FeIngestView *view = lfirst(lc);
-		FeIngestTable *table = add_table(ingest, view->plan->source);
 
-		table->views[table->nviews++] = view;
+		for (int arm = 0; arm < view->plan->narms; arm++)
+			add_use(add_table(ingest, view->plan->arms[arm].source), view, arm);
 	}
 	qsort(ingest->tables, ingest->ntables, sizeof(FeIngestTable), compare_tables);
 	ingest->set = palloc0(sizeof(FeCaptureSet));
 	ingest->set->ntables = ingest->ntables;
-	ingest->set->tables = palloc0((nviews + 1) * sizeof(FeCaptureTable));
+	ingest->set->tables = palloc0((narms + 1) * sizeof(FeCaptureTable));
 	for (int i = 0; i < ingest->ntables; i++)
 		if (!fill_capture_table(&ingest->set->tables[i], &ingest->tables[i]))
 			ingest->catalog_loaded = false;
@@ -531,9 +564,9 @@ fe_ingest_check_sources(FeIngest *ingest)
 		bool		full;
 		const char *problem = problem_of_source(table->relid, &full);
 
-		for (int v = 0; v < table->nviews; v++)
+		for (int u = 0; u < table->nuses; u++)
 		{
-			FeIngestView *view = table->views[v];
+			FeIngestView *view = table->uses[u].view;
 			bool		failed = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED;
 
 			if (problem && !failed)

@@ -322,7 +322,7 @@ run_guarded(FeIngest *ingest, FeApply *apply, bool (*work) (FeIngest *ingest))
 	{
 		AbortCurrentTransaction();
 		fe_ingest_begin();
-		fe_ingest_renew_program(failed);
+		fe_ingest_renew_programs(failed);
 		more = true;
 	}
 	fe_ingest_end();
