@@ -186,6 +186,7 @@ CREATE TABLE feature_view_catalog (
 	on_error text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip')),
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	altered_at timestamptz,
+	snapshot boolean NOT NULL DEFAULT true,
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
 );
 CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHERE replaces IS NULL;
@@ -196,6 +197,7 @@ COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view 
 COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definition will take the place of';
 COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
 COMMENT ON COLUMN feature_view_catalog.on_error IS 'what an error in an expression over a row does: stop or skip';
+COMMENT ON COLUMN feature_view_catalog.snapshot IS 'does a view over changes() begin with the rows that are there?';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
 GRANT SELECT ON feature_view_catalog TO PUBLIC;
 SELECT pg_extension_config_dump('feature_view_catalog', '');
@@ -242,18 +244,34 @@ COMMENT ON FUNCTION tumbling(timestamptz, interval, timestamptz) IS
 COMMENT ON FUNCTION tumbling(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
 COMMENT ON FUNCTION tumbling(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
 
+-- changes
+
+CREATE FUNCTION changes_support(internal) RETURNS internal
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'fe_changes_support';
+COMMENT ON FUNCTION changes_support(internal) IS 'planner support of changes(): a query of it is an error, never empty';
+REVOKE ALL ON FUNCTION changes_support(internal) FROM PUBLIC;
+
+CREATE FUNCTION changes("table" anyelement, OUT op text, OUT before anyelement, OUT after anyelement,
+	OUT committed_at timestamptz, OUT lsn pg_lsn, OUT before_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT changes_support
+AS 'MODULE_PATHNAME', 'fe_changes';
+COMMENT ON FUNCTION changes(anyelement) IS
+'the stream of changes of a table, FROM changes(NULL::orders) c, in the definition of a feature view: a row for each change, op ''c'' (insert), ''u'' (update), ''d'' (delete) or ''r'' (a row that was there when the view was created), the row before and after it, when it committed (NULL for ''r''), its position in the log, which no two changes share (for ''r'' that of the snapshot), and when the row''s previous change committed (NULL where that is not known). Errors: run as a query; no SELECT privilege on the table or the columns used';
+
 CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop') RETURNS regclass
+	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
+	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text) IS
-'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, boolean) IS
+'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it; snapshot => false lets a view over changes() begin without the rows that are there. Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop') RETURNS regclass
+	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
+	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, boolean) IS
 'the same with an existing view as definition; its query is copied';
 
 CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean

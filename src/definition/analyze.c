@@ -539,6 +539,8 @@ find_source_attrs(FeArm *arm)
 	while ((i = bms_next_member(attrs, i)) >= 0)
 		arm->source_attrs = bms_add_member(arm->source_attrs,
 										   i + FirstLowInvalidHeapAttributeNumber);
+	if (arm->form == FE_FORM_CHANGES)
+		fe_changes_split_attrs(arm, arm->source_attrs);
 }
 
 /* An expression of the common row over an arm's: folded and checked like any other. */
@@ -615,6 +617,14 @@ make_arms(FePlanBuilder *b)
 			arm->where = plan->where;
 		}
 		find_source_attrs(arm);
+		if (arm->form == FE_FORM_CHANGES && b->a->check && !b->a->append_only)
+			fe_changes_check_identity(b->a, arm);
+		if (arm->form != plan->arms[0].form &&
+			(arm->form == FE_FORM_CHANGES || fe_plan_is_stream(plan)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("rows of a table and changes of a table cannot be counted in one feature view"),
+					 errhint("Create two feature views; they may share a redis_key.")));
 	}
 }
 

@@ -60,7 +60,10 @@ enum
 	COL_ONLINE,
 	COL_APPEND_ONLY,
 	COL_ON_ERROR,
-	COL_LAST = COL_ON_ERROR
+	COL_CREATED_AT,				/* these two by the server's clock */
+	COL_ALTERED_AT,
+	COL_SNAPSHOT,
+	COL_LAST = COL_SNAPSHOT
 };
 
 /* ---- identity ----------------------------------------------------------------- */
@@ -134,6 +137,7 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 	o->append_only = DatumGetBool(v[COL_APPEND_ONLY - 1]);
 	/* the table's own check holds it to the names we know */
 	(void) fe_on_error_by_name(TextDatumGetCString(v[COL_ON_ERROR - 1]), &o->on_error);
+	o->snapshot = DatumGetBool(v[COL_SNAPSHOT - 1]);
 }
 
 static FeCatalogRow *
@@ -314,7 +318,8 @@ names_array(List *names)
 
 static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
-	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID
+	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID
 };
 
 static void
@@ -353,6 +358,9 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 		nulls[COL_ONLINE - 1] = 'n';
 	v[COL_APPEND_ONLY - 1] = BoolGetDatum(o->append_only);
 	v[COL_ON_ERROR - 1] = CStringGetTextDatum(fe_on_error_name(o->on_error));
+	nulls[COL_CREATED_AT - 1] = 'n';
+	nulls[COL_ALTERED_AT - 1] = 'n';
+	v[COL_SNAPSHOT - 1] = BoolGetDatum(o->snapshot);
 }
 
 void
@@ -365,8 +373,8 @@ fe_catalog_insert(const FeCatalogRow *row)
 	fe_catalog_execute("INSERT INTO feature_engine." FE_CATALOG_TABLE
 					   " (viewid, name, relation, definition, replaces, version, generation,"
 					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
-					   " on_error)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+					   " on_error, snapshot)"
+					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -381,7 +389,8 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " SET name = $2, relation = $3, definition = $4, replaces = $5,"
 					   " version = $6, generation = $7, redis_key = $8, ttl = $9,"
 					   " push_interval = $10, time_refresh = $11, online = $12,"
-					   " append_only = $13, on_error = $14, altered_at = now() WHERE viewid = $1",
+					   " append_only = $13, on_error = $14, snapshot = $17,"
+					   " altered_at = now() WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 

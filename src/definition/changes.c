@@ -169,10 +169,9 @@ is_image(const Node *node)
 static Node *
 image_field(const FeAnalysis *a, const FieldSelect *field, const Var *image)
 {
-	Oid			relid = get_typ_typrelid(image->vartype);
 	bool		before = image->varattno == WHOLE_BEFORE;
 
-	if (fe_compat_is_virtual_column(relid, field->fieldnum))
+	if (fe_compat_is_virtual_column(get_typ_typrelid(image->vartype), field->fieldnum))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("virtual generated columns are not supported in a feature view"),
@@ -368,11 +367,21 @@ fe_changes_row_desc(TupleDesc table)
 		TupleDescCopyEntry(desc, FE_CHANGE_BEFORE(i), table, i);
 		TupleDescCopyEntry(desc, FE_CHANGE_AFTER(i), table, i);
 		namestrcpy(&TupleDescAttr(desc, FE_CHANGE_BEFORE(i) - 1)->attname,
-				   psprintf("before.%s", NameStr(TupleDescAttr(table, i - 1)->attname)));
+				   psprintf("(before).%s", NameStr(TupleDescAttr(table, i - 1)->attname)));
 		namestrcpy(&TupleDescAttr(desc, FE_CHANGE_AFTER(i) - 1)->attname,
-				   psprintf("after.%s", NameStr(TupleDescAttr(table, i - 1)->attname)));
+				   psprintf("(after).%s", NameStr(TupleDescAttr(table, i - 1)->attname)));
 	}
 	return desc;
+}
+
+char *
+fe_changes_column_name(Oid source, AttrNumber attnum)
+{
+	Relation	rel = RelationIdGetRelation(source);
+	TupleDesc	desc = fe_changes_row_desc(RelationGetDescr(rel));
+
+	RelationClose(rel);
+	return NameStr(TupleDescAttr(desc, attnum - 1)->attname);
 }
 
 /* ---- what the log has of the rows --------------------------------------------------- */

@@ -22,6 +22,7 @@ typedef struct FeAnalysis
 	Oid			schema;			/* of the extension: rolling() and its kin */
 	bool		check;			/* creation: also check the source table */
 	bool		append_only;
+	bool		stream;			/* set by flattening: over changes(), whose rows stay */
 	Oid			user;			/* whose rights count, InvalidOid = the current user */
 } FeAnalysis;
 
@@ -100,6 +101,27 @@ extern FeFlat *fe_plan_flatten(const FePlan *plan);
 /* For deparse_expression(): names of the row's columns; of a single arm the table's. */
 extern List *fe_row_names(TupleDesc row_desc, Oid source);
 
+/* ---- changes.c -------------------------------------------------------------- */
+
+/* The table of changes(NULL::table) in FROM; InvalidOid: it is not that. */
+extern Oid	fe_changes_table(const FeAnalysis *a, const RangeTblEntry *rte);
+/* A column of changes() over the change row; before and after come as a whole ... */
+extern Node *fe_changes_column(const Var *var);
+/* ... of which this takes a column; NULL: arg, flattened already, is none of them. */
+extern Node *fe_changes_field(const FeAnalysis *a, const FieldSelect *field, Node *arg);
+/* Refuses what is left of them. */
+extern void fe_changes_refuse_images(const FeAnalysis *a, Node *node);
+/* ERROR unless the role may read what a query takes of tables by changes(). */
+extern void fe_changes_check_rights(const FeAnalysis *a, Query *query, Oid role);
+/* Creation: ERROR unless what the arm needs is in the log. */
+extern void fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm);
+/* attrs: attribute numbers of the change row that the arm needs. */
+extern void fe_changes_split_attrs(FeArm *arm, const Bitmapset *attrs);
+/* Describes change rows of a table; a copy. */
+extern TupleDesc fe_changes_row_desc(TupleDesc table);
+/* The name of a change row's column, for messages. */
+extern char *fe_changes_column_name(Oid source, AttrNumber attnum);
+
 /* ---- check_sql.c ----------------------------------------------------------- */
 
 /*
@@ -111,8 +133,8 @@ extern char *fe_check_statement(const FePlan *plan, int sample);
 
 /* ---- source.c ------------------------------------------------------------- */
 
-/* Refuses tables that cannot be a source. */
-extern void fe_source_check(const FeAnalysis *a, Oid relid);
+/* Refuses tables that cannot be a source; whole_rows: of their rows, which change. */
+extern void fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows);
 
 /* ---- windows.c ------------------------------------------------------------ */
 

@@ -290,7 +290,9 @@ fe_explain_feature_view(PG_FUNCTION_ARGS)
 	def = fe_definition_analyze(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
 	cxt.plan = def->plan;
 	cxt.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	cxt.names = fe_row_names(cxt.plan->row_desc, cxt.plan->arms[0].source);
+	cxt.names = fe_row_names(fe_plan_is_stream(cxt.plan) && cxt.plan->row_desc == NULL ?
+							 fe_arm_row_desc(&cxt.plan->arms[0]) : cxt.plan->row_desc,
+							 cxt.plan->arms[0].source);
 	explain_sources_and_keys(&cxt);
 	explain_errors(&cxt);
 	explain_windows(&cxt);

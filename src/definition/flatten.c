@@ -308,6 +308,8 @@ flatten_var(Var *var, FlatLevel *level)
 	if (var->varattno == 0)
 		refuse(level, var->location, _("references to a whole row are"),
 			   _("Name the columns that are needed."));
+	if (rte->rtekind == RTE_FUNCTION && level->source == var->varno)
+		return fe_changes_column(var);
 	if (rte->rtekind == RTE_JOIN)
 		return flatten_expr(list_nth(rte->joinaliasvars, var->varattno - 1), level);
 	below = level_below(level, var->varno);
@@ -315,6 +317,20 @@ flatten_var(Var *var, FlatLevel *level)
 		refuse(level, var->location, _("this column's origin is"), NULL);
 	tle = list_nth(below->query->targetList, var->varattno - 1);
 	return flatten_expr((Node *) tle->expr, below);
+}
+
+/* A column of a composite value, which may be a row before or after a change. */
+static Node *
+flatten_field(FieldSelect *field, FlatLevel *level)
+{
+	Node	   *arg = flatten_expr((Node *) field->arg, level);
+	Node	   *column = fe_changes_field(level->a, field, arg);
+
+	if (column)
+		return column;
+	field = (FieldSelect *) copyObject(field);
+	field->arg = (Expr *) arg;
+	return (Node *) field;
 }
 
 static Node *
@@ -326,6 +342,8 @@ flatten_expr(Node *node, void *arg)
 		return NULL;
 	if (IsA(node, Var))
 		return flatten_var((Var *) node, level);
+	if (IsA(node, FieldSelect))
+		return flatten_field((FieldSelect *) node, level);
 	if (IsA(node, GroupingFunc))
 		refuse(level, ((GroupingFunc *) node)->location, _("GROUPING() is"), NULL);
 	return expression_tree_mutator(node, flatten_expr, level);
@@ -356,12 +374,35 @@ take_source(FlatLevel *level, int rtindex)
 				 "reading it."));
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
-	fe_source_check(level->a, rte->relid);
+	fe_source_check(level->a, rte->relid, true);
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = rte->relid;
 	arm->form = FE_FORM_TABLE;
 	row->arms = list_make1(arm);
 	level->source = rtindex;
+}
+
+static void
+take_function(FlatLevel *level, int rtindex)
+{
+	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
+	int			location = exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr);
+	Oid			relid = fe_changes_table(level->a, rte);
+	FeFlatArm  *arm;
+
+	if (!OidIsValid(relid))
+		refuse(level, location, _("functions in FROM are"), NULL);
+	if (level->row->arms != NIL)
+		refuse(level, location, _("joins are"),
+			   _("A feature view reads the changes of one table; join the feature view with other "
+				 "tables when reading it."));
+	fe_source_check(level->a, relid, false);
+	arm = palloc0(sizeof(FeFlatArm));
+	arm->source = relid;
+	arm->form = FE_FORM_CHANGES;
+	level->row->arms = list_make1(arm);
+	level->source = rtindex;
+	level->a->stream = true;
 }
 
 static void flatten_query_from(FlatLevel *level);
@@ -378,8 +419,10 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 		return;
 	}
 	if (rte->rtekind == RTE_FUNCTION)
-		refuse(level, exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr),
-			   _("functions in FROM are"), NULL);
+	{
+		take_function(level, rtindex);
+		return;
+	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
 		refuse(level, -1, _("this item of FROM is"), _("A feature view reads one table."));
@@ -504,6 +547,27 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 	}
 }
 
+/* Of changes, rows as a whole must not be left anywhere. */
+static void
+refuse_images(FeAnalysis *a, FeFlat *flat)
+{
+	ListCell   *lc;
+
+	foreach(lc, flat->arms)
+	{
+		FeFlatArm  *arm = lfirst(lc);
+
+		fe_changes_refuse_images(a, (Node *) arm->where);
+		fe_changes_refuse_images(a, (Node *) arm->columns);
+	}
+	fe_changes_refuse_images(a, (Node *) flat->where);
+	foreach(lc, flat->keys)
+		fe_changes_refuse_images(a, ((FeFlatKey *) lfirst(lc))->expr);
+	foreach(lc, flat->targets)
+		fe_changes_refuse_images(a, ((FeFlatTarget *) lfirst(lc))->expr);
+	fe_changes_refuse_images(a, (Node *) flat->having);
+}
+
 FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
@@ -524,5 +588,6 @@ fe_flatten(FeAnalysis *a, Query *query)
 		target->expr = flatten_expr((Node *) tle->expr, top);
 		flat->targets = lappend(flat->targets, target);
 	}
+	refuse_images(a, flat);
 	return flat;
 }

@@ -200,9 +200,15 @@ state_fingerprint(const FePlan *plan, int32 generation)
 						 a->spec->flags, a->spec->argtype, a->spec->collation, a->offset,
 						 a->arg, a->order, a->filter, a->track);
 	}
-	/* rows that raise errors are in no state, or there is no state with them */
-	if (plan->options.on_error == FE_ON_ERROR_SKIP)
+	/*
+	 * Rows that raise errors are in no state, or there is no state with them.  Those
+	 * of a stream come once, and never go: what is in its state is right in either
+	 * case.
+	 */
+	if (plan->options.on_error == FE_ON_ERROR_SKIP && !fe_plan_is_stream(plan))
 		appendStringInfoString(&buf, "skip|");
+	if (fe_plan_is_stream(plan) && !plan->options.snapshot)
+		appendStringInfoString(&buf, "no snapshot|");
 	return hash_text(buf.data);
 }
 
@@ -291,6 +297,7 @@ fe_plan_load(int32 viewid, MemoryContext parent)
 	plan = palloc0(sizeof(FePlan));
 	plan->cxt = cxt;
 	plan->viewid = row->viewid;
+	plan->generation = row->generation;
 	plan->name = row->name;
 	plan->relation = row->relation;
 	plan->defview = row->definition;

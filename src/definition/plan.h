@@ -29,8 +29,21 @@
 /* What a row of an arm is. */
 typedef enum FeRowForm
 {
-	FE_FORM_TABLE				/* a row of its table */
+	FE_FORM_TABLE,				/* a row of its table */
+	FE_FORM_CHANGES				/* a change of a row of its table (changes.c) */
 } FeRowForm;
+
+/*
+ * Attribute numbers of a change row: what is told of the change, then of each
+ * column of the table its value before and after it.
+ */
+#define FE_CHANGE_OP			1	/* text: c, u, d, r */
+#define FE_CHANGE_COMMITTED_AT	2	/* timestamptz, NULL for r */
+#define FE_CHANGE_LSN			3	/* pg_lsn */
+#define FE_CHANGE_BEFORE_AT		4	/* timestamptz */
+#define FE_CHANGE_FIXED			4
+#define FE_CHANGE_BEFORE(attnum)	(FE_CHANGE_FIXED + 2 * (attnum) - 1)
+#define FE_CHANGE_AFTER(attnum)		(FE_CHANGE_FIXED + 2 * (attnum))
 
 /*
  * One of the inputs of a view.  Row expressions have the same number, meaning
@@ -42,7 +55,13 @@ typedef struct FeArm
 	FeRowForm	form;
 	List	   *rowexprs;		/* Expr *, Vars: varno 1 = the arm's row */
 	int			where;			/* boolean row expression, FE_NO_EXPR */
-	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
+	Bitmapset  *source_attrs;	/* attribute numbers of the table needed (plain, >= 1) */
+
+	/* FE_FORM_CHANGES */
+	Bitmapset  *before_attrs;	/* source_attrs, needed of the row before ... */
+	Bitmapset  *after_attrs;	/* ... and after the change */
+	bool		uses_lsn;
+	bool		uses_before_at;
 } FeArm;
 
 typedef struct FeKey
@@ -130,6 +149,7 @@ typedef struct FeViewOptions
 	int			time_refresh;	/* s, -1 = the setting */
 	bool		append_only;
 	FeOnError	on_error;
+	bool		snapshot;		/* changes(): begin with the rows that are there */
 	List	   *online;			/* column names, NIL = all features */
 	bool		online_enabled; /* false: online => '{}' */
 } FeViewOptions;
@@ -138,6 +158,7 @@ typedef struct FePlan
 {
 	MemoryContext cxt;
 	int32		viewid;			/* primary key of the catalogue */
+	int32		generation;		/* changes when it is to begin anew */
 	int32		version;		/* changes with every new definition or options */
 	int32		state_version;	/* changes when state must be rebuilt */
 	char	   *name;
@@ -252,6 +273,16 @@ extern bool fe_definition_swap(int32 viewid);
  * NULL: its table does not exist (any more).
  */
 extern TupleDesc fe_arm_row_desc(const FeArm *arm);
+
+/*
+ * Is the view over the stream of changes?  Then rows are only ever added, and its
+ * state cannot be built anew from a table.
+ */
+static inline bool
+fe_plan_is_stream(const FePlan *plan)
+{
+	return plan->arms[0].form == FE_FORM_CHANGES;
+}
 
 typedef struct FeRowProgram FeRowProgram;
 

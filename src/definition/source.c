@@ -120,7 +120,7 @@ check_replica_identity(const Source *s)
 }
 
 void
-fe_source_check(const FeAnalysis *a, Oid relid)
+fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Source		s = {a, relid, NULL};
@@ -135,7 +135,8 @@ fe_source_check(const FeAnalysis *a, Oid relid)
 	{
 		check_logged(&s);
 		check_security(&s);
-		check_replica_identity(&s);
+		if (whole_rows)
+			check_replica_identity(&s);
 	}
 	ReleaseSysCache(tup);
 }
