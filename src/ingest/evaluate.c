@@ -235,6 +235,29 @@ check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absen
 	return true;
 }
 
+/* A view over changes: the record is a row that comes. */
+static void
+evaluate_as_change(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+				   const FeRecord *rec)
+{
+	FeIngestView *view = use->view;
+	FeOp		op;
+	FeOwnerContext owner;
+	bool		in;
+
+	if (!fe_change_row(apply, use, table, rec))
+	{
+		if (fe_pass_part(apply) == 0)
+			left_out(apply, view)->skipped++;
+		return;
+	}
+	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->programs[use->arm]));
+	in = evaluate(apply, use, table->change, table->changenulls, 1, &op);
+	fe_owner_leave(&owner);
+	if (in)
+		push_op(apply, &op);
+}
+
 static void
 evaluate_for_arm(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
 				 const FeRecord *rec, int absent_old)
@@ -246,6 +269,11 @@ evaluate_for_arm(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
 	bool		has_new = false;
 	FeOwnerContext owner;
 
+	if (view->plan->arms[use->arm].form == FE_FORM_CHANGES)
+	{
+		evaluate_as_change(apply, use, table, rec);
+		return;
+	}
 	if (rec->kind == FE_RECORD_UPDATE || rec->kind == FE_RECORD_DELETE)
 	{
 		if (!check_old_row(apply, view, rec, absent_old))
@@ -344,10 +372,11 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 		{
 			if (rec->has_old)
 				absent_old = fe_record_read_image(rec, true, apply->last_columns,
-												  table->oldvalues, table->oldnulls, NULL);
+												  table->oldvalues, table->oldnulls,
+												  table->oldstates);
 			if (rec->has_new)
 				fe_record_read_image(rec, false, apply->last_columns,
-									 table->newvalues, table->newnulls, NULL);
+									 table->newvalues, table->newnulls, table->newstates);
 			decoded = true;
 		}
 		evaluate_guarded(apply, &table->uses[i], table, rec, absent_old);
@@ -367,7 +396,8 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 		FeIngestView *view = table->uses[i].view;
 		int			kept = apply->current.first;
 
-		if (!view_takes(apply, view))
+		/* of a stream nothing is ever taken back */
+		if (!view_takes(apply, view) || fe_plan_is_stream(view->plan))
 			continue;
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))

@@ -111,6 +111,16 @@ fe_pass_is_full(const FeApply *apply)
 /* Is there room in state for what rows may take, by their fe_state_room? */
 extern bool fe_apply_has_room(const FeApply *apply, Size room);
 
+/* ---- changes.c ------------------------------------------------------------ */
+
+/*
+ * The change row of a record, into table->change; its images have been read with
+ * their states.  False: the view leaves it out, for the log does not tell all that
+ * is needed of it; ERROR where the view must not.
+ */
+extern bool fe_change_row(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+						  const FeRecord *rec);
+
 /* ---- evaluate.c ----------------------------------------------------------- */
 
 /*

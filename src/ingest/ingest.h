@@ -72,6 +72,12 @@ typedef struct FeIngestTable
 	bool	   *oldnulls;
 	Datum	   *newvalues;
 	bool	   *newnulls;
+
+	/* where a view is over the table's changes; NULL: none is */
+	Datum	   *change;			/* change row */
+	bool	   *changenulls;
+	char	   *oldstates;		/* FeColumnState, by attribute number - 1 */
+	char	   *newstates;
 } FeIngestTable;
 
 typedef struct FeBackfillJob FeBackfillJob;

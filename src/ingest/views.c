@@ -444,6 +444,33 @@ count_arms(FeIngest *ingest)
 	return n;
 }
 
+static bool
+is_source_of_changes(const FeIngestTable *table)
+{
+	for (int i = 0; i < table->nuses; i++)
+		if (fe_plan_is_stream(table->uses[i].view->plan))
+			return true;
+	return false;
+}
+
+/* What views over the table's changes need beside columns. */
+static uint8
+changes_flags(const FeIngestTable *table)
+{
+	uint8		flags = 0;
+
+	for (int i = 0; i < table->nuses; i++)
+	{
+		const FeArm *arm = &table->uses[i].view->plan->arms[table->uses[i].arm];
+
+		if (arm->form != FE_FORM_CHANGES)
+			continue;
+		flags |= arm->uses_lsn ? FE_CAPTURE_LSN : 0;
+		flags |= !bms_is_empty(arm->before_attrs) ? FE_CAPTURE_OLD_KEY : 0;
+	}
+	return flags;
+}
+
 /*
  * Columns that any of the table's views needs.  Without a lock: waiting here
  * behind a TRUNCATE that waits for the backfill helper, which waits for this
@@ -492,6 +519,14 @@ fill_capture_table(FeCaptureTable *ct, FeIngestTable *table)
 	table->newvalues = palloc0((desc->natts + 1) * sizeof(Datum));
 	table->oldnulls = palloc0((desc->natts + 1) * sizeof(bool));
 	table->newnulls = palloc0((desc->natts + 1) * sizeof(bool));
+	ct->flags = changes_flags(table);
+	if (is_source_of_changes(table))
+	{
+		table->change = palloc0((FE_CHANGE_AFTER(desc->natts) + 1) * sizeof(Datum));
+		table->changenulls = palloc0((FE_CHANGE_AFTER(desc->natts) + 1) * sizeof(bool));
+		table->oldstates = palloc0(desc->natts + 1);
+		table->newstates = palloc0(desc->natts + 1);
+	}
 	RelationClose(rel);
 	return true;
 }
