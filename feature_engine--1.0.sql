@@ -336,6 +336,26 @@ CREATE TABLE checkpoint_chunk (
 ALTER TABLE checkpoint_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 COMMENT ON TABLE checkpoint_chunk IS 'entities of feature views, in the engine''s own form; see checkpoint';
 
+-- Not dumped either: a restored view over changes() has a history of its own.
+CREATE TABLE change_history (
+	viewid integer PRIMARY KEY,
+	generation integer NOT NULL,
+	began_lsn pg_lsn NOT NULL,
+	began_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE change_history IS 'per feature view over changes(): from which position on it has counted all changes';
+
+CREATE TABLE change_gap (
+	viewid integer NOT NULL,
+	number integer NOT NULL,
+	gap_from pg_lsn NOT NULL,
+	gap_to pg_lsn NOT NULL,
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	reason text NOT NULL,
+	PRIMARY KEY (viewid, number)
+);
+COMMENT ON TABLE change_gap IS 'per feature view over changes(): parts of the log whose changes it has missed; the last hundred. See change_gaps';
+
 -- online
 
 -- Ids as a sequence of its own: nothing but the pusher writes here.
@@ -381,18 +401,28 @@ COMMENT ON FUNCTION worker_status() IS
 
 CREATE VIEW feature_views AS
 SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
-	(SELECT min(d.refobjid)::regclass FROM pg_catalog.pg_depend d
+	(SELECT min(coalesce(t.typrelid, d.refobjid))::regclass FROM pg_catalog.pg_depend d
 	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+	 LEFT JOIN pg_catalog.pg_type t ON d.refclassid = 'pg_catalog.pg_type'::regclass AND t.oid = d.refobjid
 	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
+	 AND (d.refclassid = 'pg_catalog.pg_class'::regclass OR t.typrelid <> 0)
+	 AND d.refobjid <> c.definition) AS source,
 	pg_catalog.pg_get_viewdef(c.definition) AS query,
 	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
 	c.on_error, c.created_at, c.altered_at,
-	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced
+	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced,
+	c.snapshot
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
 COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';
 GRANT SELECT ON feature_views TO PUBLIC;
+
+CREATE VIEW change_gaps AS
+SELECT c.name, g.gap_from, g.gap_to, g.found_at, g.reason
+FROM feature_view_catalog c JOIN change_gap g USING (viewid);
+COMMENT ON VIEW change_gaps IS
+'feature views over changes() that went on without some changes: those that committed from gap_from to gap_to in the log were lost to them, when that was found, and why. refresh_feature_view() begins anew, without gaps';
+GRANT SELECT ON change_gaps TO PUBLIC;
 
 CREATE VIEW status AS
 SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
@@ -405,10 +435,15 @@ SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
 	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
 	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
 	pg_catalog.pg_blocking_pids(w.ingest_pid) AS waits_for,
-	c.replaces IS NOT NULL AS replacement
+	c.replaces IS NOT NULL AS replacement,
+	h.began_lsn AS history_from, g.gaps, g.gap_from, g.gap_to
 FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
-	LEFT JOIN worker_status() w ON true;
+	LEFT JOIN worker_status() w ON true
+	LEFT JOIN change_history h ON h.viewid = c.viewid AND h.generation = c.generation
+	LEFT JOIN LATERAL (SELECT count(*) AS gaps, max(d.gap_to) AS gap_to,
+		(array_agg(d.gap_from ORDER BY d.number DESC))[1] AS gap_from
+		FROM change_gap d WHERE d.viewid = h.viewid) g ON h.viewid IS NOT NULL;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for';
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all)';
 GRANT SELECT ON status TO PUBLIC;

@@ -43,6 +43,23 @@ extern bool fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateW
 extern void fe_durable_forget(int32 viewid);
 extern void fe_durable_forget_others(List *viewids);
 
+/* ---- history.c: views over changes() ---- */
+
+typedef struct FeHistory
+{
+	XLogRecPtr	began_lsn;		/* what committed from here on is in the view */
+	XLogRecPtr	gap_from;		/* but for its last gap; invalid = none */
+	XLogRecPtr	gap_to;
+} FeHistory;
+
+/* False: this generation of the view has no history yet. */
+extern bool fe_durable_history_find(int32 viewid, int32 generation, FeHistory *history);
+/* Its history begins; gaps of an earlier generation are forgotten. */
+extern void fe_durable_history_begin(int32 viewid, int32 generation, XLogRecPtr lsn);
+/* What committed between these positions is missing. */
+extern void fe_durable_history_gap(int32 viewid, XLogRecPtr from, XLogRecPtr to,
+								   const char *reason);
+
 /*
  * Writes the cycles that were begun for the live views of the database, in
  * transactions of its own.  at_ease: slowly, as a worker of ours that has time.

@@ -218,6 +218,9 @@ publish_txn(FeApply *apply, const FeGroupTxn *txn)
 
 	if (apply->job)
 		return;
+	apply->ingest->stream_lsn = txn->end_lsn;
+	if (txn->end_lsn <= pg_atomic_read_u64(&db->applied_lsn))
+		return;					/* read once more */
 	pg_atomic_write_u64(&db->applied_lsn, txn->end_lsn);
 	pg_atomic_write_u64(&db->transactions, pg_atomic_read_u64(&db->transactions) + 1);
 	pg_atomic_write_u64(&db->changes, pg_atomic_read_u64(&db->changes) + txn->changes);

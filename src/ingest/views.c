@@ -112,6 +112,9 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->live_lsn = view->live_lsn;
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
+	newer->began_lsn = view->began_lsn;
+	newer->hold_lsn = view->hold_lsn;
+	newer->store_soon = view->store_soon;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
 }
@@ -133,6 +136,16 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 
 		if (state == FE_VIEW_LIVE || state == FE_VIEW_FAILED)
 			view->shared = shared;
+		else if (state == FE_VIEW_RECOVERING && fe_plan_is_stream(plan) &&
+				 shared->resume_lsn != InvalidXLogRecPtr)
+		{
+			/* tried again at once: it goes on where it began to catch up */
+			view->shared = shared;
+			shared->resume_upto = Max(shared->resume_upto,
+									  pg_atomic_read_u64(&ingest->db->applied_lsn));
+			shared->retry_at = 0;
+			fe_view_set_state(shared, FE_VIEW_FAILED);
+		}
 		else
 			fe_view_release(ingest->heap, shared, plan);
 	}
@@ -144,6 +157,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
+	view->store_soon = fe_plan_is_stream(plan) && !view->store_is_ours;
 }
 
 static void
@@ -198,6 +212,9 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
 	view->skips_reported = 0;
+	view->began_lsn = InvalidXLogRecPtr;
+	view->hold_lsn = InvalidXLogRecPtr;
+	view->store_soon = false;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
@@ -237,6 +254,7 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	delay = Min(FE_RETRY_FIRST_MS << Min(failures - 1, 12), FE_RETRY_MAX_MS);
 
 	ingest->next_check = 0;
+	fe_history_stop(ingest, view);
 	view->applying = false;
 	/* a backfill that still runs must not bring it to life at its end */
 	fe_backfill_forget_view(ingest, view);
@@ -247,6 +265,9 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	ConditionVariableBroadcast(&ingest->db->progress);
 	ereport(LOG,
 			(errmsg("feature view \"%s\" has stopped: %s", view->plan->name, message),
+			 fe_history_keeps_state(view) ?
+			 errdetail("It is tried again in %d s, and goes on where it stopped.",
+					   Max(delay / 1000, 1)) :
 			 errdetail("It is rebuilt from its table in %d s.", Max(delay / 1000, 1))));
 }
 
@@ -272,6 +293,7 @@ fe_ingest_lose_state(FeIngest *ingest, const char *why)
 	fe_view_forget_all(MyDatabaseId);
 	fe_heap_reset(ingest->heap);
 	pg_atomic_write_u64(&ingest->db->applied_lsn, 0);
+	ingest->stream_lsn = InvalidXLogRecPtr;
 	pg_atomic_write_u32(&ingest->db->merging, 0);
 	pg_atomic_fetch_add_u64(&ingest->db->generation, 1);
 }
@@ -331,6 +353,9 @@ load_view(FeIngest *ingest, int32 viewid)
 	if (old && old->plan->state_version == view->plan->state_version)
 	{
 		view_adopt(old, view);
+		/* with other options it may get on: tried at once */
+		if (fe_history_keeps_state(view) && view->plan->version != old->plan->version)
+			view->shared->retry_at = 0;
 		fe_backfill_replace_view(ingest, old, view);
 		view->shared->online = view->plan->options.online_enabled;
 		view_free(old);
@@ -606,6 +631,10 @@ fe_ingest_check_sources(FeIngest *ingest)
 
 			if (problem && !failed)
 				fe_ingest_fail_view(ingest, view, problem);
+			if (problem && fe_history_keeps_state(view))
+				view->shared->resume_gap = true;
+			if (fe_plan_is_stream(view->plan))
+				full = true;	/* what is missing is found with each change */
 			if (problem || (failed && !full && !view->plan->options.append_only))
 				view->shared->retry_at = Max(view->shared->retry_at, later);
 		}
