@@ -401,12 +401,10 @@ COMMENT ON FUNCTION worker_status() IS
 
 CREATE VIEW feature_views AS
 SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
-	(SELECT min(coalesce(t.typrelid, d.refobjid))::regclass FROM pg_catalog.pg_depend d
+	(SELECT min(d.refobjid)::regclass FROM pg_catalog.pg_depend d
 	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
-	 LEFT JOIN pg_catalog.pg_type t ON d.refclassid = 'pg_catalog.pg_type'::regclass AND t.oid = d.refobjid
 	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-	 AND (d.refclassid = 'pg_catalog.pg_class'::regclass OR t.typrelid <> 0)
-	 AND d.refobjid <> c.definition) AS source,
+	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
 	pg_catalog.pg_get_viewdef(c.definition) AS query,
 	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
 	c.on_error, c.created_at, c.altered_at,

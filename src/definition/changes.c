@@ -16,15 +16,18 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/supportnodes.h"
+#include "rewrite/rewriteSupport.h"
 #include "runtime/compat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -265,6 +268,7 @@ typedef struct ChangesUse
 	const FeAnalysis *a;
 	List	   *tables;			/* Oid */
 	List	   *fields;			/* FieldSelect * of rows of tables */
+	List	   *constants;		/* Oid of tables of whose type there are constants */
 } ChangesUse;
 
 static bool
@@ -282,6 +286,9 @@ find_changes_use(Node *node, void *arg)
 			use->tables = list_append_unique_oid(use->tables, relid);
 		return false;			/* query_tree_walker goes into it */
 	}
+	if (IsA(node, Const) && !((Const *) node)->constisnull)
+		use->constants = lappend_oid(use->constants,
+									 get_typ_typrelid(((Const *) node)->consttype));
 	if (IsA(node, FieldSelect))
 		use->fields = lappend(use->fields, node);
 	if (IsA(node, Query))
@@ -326,6 +333,43 @@ fe_changes_check_rights(const FeAnalysis *a, Query *query, Oid role)
 	(void) find_changes_use((Node *) query, &use);
 	foreach(lc, use.tables)
 		check_table_rights(&use, lfirst_oid(lc), role);
+}
+
+/* ---- dependencies --------------------------------------------------------------------- */
+
+/*
+ * By NULL::orders the definition depends on the type of the table's rows, and a
+ * table whose row type is used so cannot be altered in any way that goes over its
+ * rows (ADD COLUMN with a default is one).  Nothing of that type is stored, though,
+ * and of the columns that are used each has a dependency of its own.
+ */
+void
+fe_changes_depend_on_tables(Oid definition)
+{
+	Oid			rule = get_rewrite_oid(definition, ViewSelectRuleName, true);
+	Query	   *query = fe_view_query(definition);
+	FeAnalysis	a;
+	ChangesUse	use = {.a = &a};
+	ListCell   *lc;
+
+	if (query == NULL || !OidIsValid(rule))
+		return;
+	fe_analysis_init(&a, NULL, NULL);
+	(void) find_changes_use((Node *) query, &use);
+	foreach(lc, use.tables)
+	{
+		ObjectAddress depender;
+		ObjectAddress table;
+
+		if (list_member_oid(use.constants, lfirst_oid(lc)) ||
+			deleteDependencyRecordsForSpecific(RewriteRelationId, rule, DEPENDENCY_NORMAL,
+											   TypeRelationId,
+											   get_rel_type_id(lfirst_oid(lc))) == 0)
+			continue;
+		ObjectAddressSet(depender, RewriteRelationId, rule);
+		ObjectAddressSet(table, RelationRelationId, lfirst_oid(lc));
+		recordDependencyOn(&depender, &table, DEPENDENCY_NORMAL);
+	}
 }
 
 /* ---- the arm -------------------------------------------------------------------------- */

@@ -93,6 +93,8 @@ extern Node *fe_flat_over_arm(Node *expr, const FeFlatArm *arm);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
+/* The query of a view's rule, as stored; NULL when there is no such view (plan.c). */
+extern Query *fe_view_query(Oid view);
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
 
@@ -113,6 +115,8 @@ extern Node *fe_changes_field(const FeAnalysis *a, const FieldSelect *field, Nod
 extern void fe_changes_refuse_images(const FeAnalysis *a, Node *node);
 /* ERROR unless the role may read what a query takes of tables by changes(). */
 extern void fe_changes_check_rights(const FeAnalysis *a, Query *query, Oid role);
+/* Lets a stored definition depend on the tables whose changes it reads, not on their types. */
+extern void fe_changes_depend_on_tables(Oid definition);
 /* Creation: ERROR unless what the arm needs is in the log. */
 extern void fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm);
 /* attrs: attribute numbers of the change row that the arm needs. */

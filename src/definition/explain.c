@@ -66,9 +66,14 @@ explain_source(ExplainContext *cxt, Oid source)
 	name = quote_qualified_identifier(get_namespace_name(rel->relnamespace), NameStr(rel->relname));
 	full = rel->relreplident == REPLICA_IDENTITY_FULL;
 	ReleaseSysCache(tup);
-	put(cxt, "source", name,
-		full ? "replica identity FULL: updates and deletes are followed" :
-		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
+	if (fe_plan_is_stream(cxt->plan))
+		put(cxt, "changes of", name,
+			full ? "replica identity FULL: the rows before and after each change are known" :
+			"of the row before a change only the replica identity is known");
+	else
+		put(cxt, "source", name,
+			full ? "replica identity FULL: updates and deletes are followed" :
+			psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
 }
 
 static void

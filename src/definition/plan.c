@@ -110,9 +110,8 @@ watch(Oid relid)
 
 /* ---- compiling -------------------------------------------------------------------- */
 
-/* The query of a view's rule, as stored; NULL when there is no such view. */
-static Query *
-read_view_query(Oid view)
+Query *
+fe_view_query(Oid view)
 {
 	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -233,7 +232,7 @@ static bool
 compile(FePlan *plan, const FeCatalogRow *row)
 {
 	FeAnalysis	a;
-	Query	   *query = read_view_query(plan->defview);
+	Query	   *query = fe_view_query(plan->defview);
 	Oid			userid;
 	int			sec;
 
@@ -556,7 +555,7 @@ FeFlat *
 fe_plan_flatten(const FePlan *plan)
 {
 	FeAnalysis	a;
-	Query	   *query = read_view_query(plan->defview);
+	Query	   *query = fe_view_query(plan->defview);
 
 	if (query == NULL)
 		ereport(ERROR,
