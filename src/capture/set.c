@@ -8,7 +8,8 @@
  *		relid[l][k]:attnum.attlen.byval.align[.typeoid],...;relid:...
  *
  * for example 16384:1.4.t.i,3.-1.f.i;16390:  (the second table without
- * columns).  l: each change tells its LSN; k: each update has an old key.  Tables and columns are in ascending order.  No locks.
+ * columns).  l: each change tells its LSN; k: each update has an old key.  Tables
+ * and columns are in ascending order.  No locks.
  */
 #include "postgres.h"
 

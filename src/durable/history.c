@@ -24,7 +24,8 @@ static XLogRecPtr
 column_lsn(int column)
 {
 	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column,
+									  &isnull);
 
 	return isnull ? InvalidXLogRecPtr : DatumGetLSN(value);
 }
