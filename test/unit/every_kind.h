@@ -119,6 +119,7 @@ NOT_CALLED(char get_typstorage(Oid type))
 NOT_CALLED(char get_typtype(Oid type))
 NOT_CALLED(Numeric int64_to_numeric(int64 v))
 NOT_CALLED(bool lc_collate_is_c(Oid collation))
+NOT_CALLED(pg_locale_t pg_newlocale_from_collation(Oid collation))
 NOT_CALLED(TypeCacheEntry *lookup_type_cache(Oid type, int flags))
 NOT_CALLED(Datum numeric_div(PG_FUNCTION_ARGS))
 
@@ -296,7 +297,7 @@ varlena_of(const void *bytes, int len)
 }
 
 static Datum
-random_numeric(int wild)
+some_numeric(int wild)
 {
 	int16		words[64];
 	int			ndigits = wild < 2 ? 1 + below(3) : 1 + below(40);
@@ -361,7 +362,7 @@ random_value(const FeAccSpec *spec, int wild)
 		case FLOAT4OID:
 			return Float4GetDatum((float4) DatumGetFloat8(random_double(wild)));
 		case NUMERICOID:
-			return random_numeric(wild);
+			return some_numeric(wild);
 		default:
 			for (int i = 0; i < sizeof(bytes); i++)
 				bytes[i] = wild == 0 ? 'a' + below(2) : (char) below(256);

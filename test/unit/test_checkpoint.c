@@ -124,6 +124,7 @@ NOT_CALLED(Oid get_element_type(Oid type))
 NOT_CALLED(char get_typstorage(Oid type))
 NOT_CALLED(char get_typtype(Oid type))
 NOT_CALLED(bool lc_collate_is_c(Oid collation))
+NOT_CALLED(pg_locale_t pg_newlocale_from_collation(Oid collation))
 NOT_CALLED(TypeCacheEntry *lookup_type_cache(Oid type, int flags))
 
 /* ---- a plan: count and distinct values, for ever or in a window ------------------ */
