@@ -356,6 +356,16 @@ CREATE TABLE change_gap (
 );
 COMMENT ON TABLE change_gap IS 'per feature view over changes(): parts of the log whose changes it has missed; the last hundred. See change_gaps';
 
+CREATE TABLE change_time (
+	viewid integer NOT NULL,
+	key bytea NOT NULL,
+	lsn pg_lsn NOT NULL,
+	at timestamptz,
+	PRIMARY KEY (viewid, key, lsn)
+);
+CREATE INDEX change_time_lsn ON change_time (viewid, lsn);
+COMMENT ON TABLE change_time IS 'per feature view over changes() that uses before_at: when rows changed last, by primary key; NULL: deleted. Written by the ingest worker only';
+
 -- online
 
 -- Ids as a sequence of its own: nothing but the pusher writes here.

@@ -617,11 +617,7 @@ make_arms(FePlanBuilder *b)
 			arm->where = plan->where;
 		}
 		find_source_attrs(arm);
-		if (arm->uses_before_at)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("before_at is not supported yet")));
-		if (arm->form == FE_FORM_CHANGES && b->a->check && !b->a->append_only)
+		if (arm->form == FE_FORM_CHANGES && b->a->check)
 			fe_changes_check_identity(b->a, arm);
 		if (arm->form != plan->arms[0].form &&
 			(arm->form == FE_FORM_CHANGES || fe_plan_is_stream(plan)))

@@ -19,6 +19,7 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
@@ -374,6 +375,33 @@ fe_changes_depend_on_tables(Oid definition)
 
 /* ---- the arm -------------------------------------------------------------------------- */
 
+/* Columns of a table's primary key; without a lock on it or on the index. */
+static Bitmapset *
+primary_key(Oid relid)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	Bitmapset  *attrs = NULL;
+	ListCell   *lc;
+
+	if (rel == NULL)
+		return NULL;
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		HeapTuple	tup = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_index index;
+
+		if (!HeapTupleIsValid(tup))
+			continue;
+		index = (Form_pg_index) GETSTRUCT(tup);
+		if (index->indisprimary)
+			for (int i = 0; i < index->indnkeyatts; i++)
+				attrs = bms_add_member(attrs, index->indkey.values[i]);
+		ReleaseSysCache(tup);
+	}
+	RelationClose(rel);
+	return attrs;
+}
+
 /* Sorts what an arm reads of the change row: columns of the table and all else. */
 void
 fe_changes_split_attrs(FeArm *arm, const Bitmapset *attrs)
@@ -392,6 +420,12 @@ fe_changes_split_attrs(FeArm *arm, const Bitmapset *attrs)
 			arm->before_attrs = bms_add_member(arm->before_attrs, attnum);
 		else if (i > FE_CHANGE_FIXED)
 			arm->after_attrs = bms_add_member(arm->after_attrs, attnum);
+	}
+	if (arm->uses_before_at)
+	{
+		arm->key_attrs = primary_key(arm->source);
+		arm->before_attrs = bms_add_members(arm->before_attrs, arm->key_attrs);
+		arm->after_attrs = bms_add_members(arm->after_attrs, arm->key_attrs);
 	}
 	arm->source_attrs = bms_union(arm->before_attrs, arm->after_attrs);
 }
@@ -469,7 +503,14 @@ fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm)
 	Bitmapset  *identity;
 	int			attnum = -1;
 
-	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+	if (arm->uses_before_at && bms_is_empty(arm->key_attrs))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("before_at needs a primary key of table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("By it the changes of one row are told from those of others."),
+				 fe_errposition(a, fe_relation_location(a, arm->source, 0))));
+	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL || a->append_only)
 	{
 		RelationClose(rel);
 		return;

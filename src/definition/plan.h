@@ -62,6 +62,7 @@ typedef struct FeArm
 	Bitmapset  *after_attrs;	/* ... and after the change */
 	bool		uses_lsn;
 	bool		uses_before_at;
+	Bitmapset  *key_attrs;		/* then: the table's primary key, among both of them */
 } FeArm;
 
 typedef struct FeKey
@@ -282,6 +283,15 @@ static inline bool
 fe_plan_is_stream(const FePlan *plan)
 {
 	return plan->arms[0].form == FE_FORM_CHANGES;
+}
+
+static inline bool
+fe_plan_uses_before_at(const FePlan *plan)
+{
+	for (int i = 0; i < plan->narms; i++)
+		if (plan->arms[i].uses_before_at)
+			return true;
+	return false;
 }
 
 typedef struct FeRowProgram FeRowProgram;

@@ -60,6 +60,27 @@ extern void fe_durable_history_begin(int32 viewid, int32 generation, XLogRecPtr 
 extern void fe_durable_history_gap(int32 viewid, XLogRecPtr from, XLogRecPtr to,
 								   const char *reason);
 
+/* ---- change_times.c: before_at ---- */
+
+typedef struct FeChangeTime
+{
+	int32		viewid;
+	bytea	   *key;			/* of the row that was changed */
+	XLogRecPtr	lsn;			/* end of the transaction that did it */
+	TimestampTz at;				/* its commit */
+	bool		deleted;
+} FeChangeTime;
+
+/* When the row was changed last by a transaction that ends before lsn; false: not known. */
+extern bool fe_durable_time_find(int32 viewid, bytea *key, XLogRecPtr lsn, TimestampTz *at);
+/* Adds those of one view among them; times that are there already stay. */
+extern void fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n);
+/* Removes those that nobody looks for again when state is stored at a position; SPI
+ * is connected. */
+extern void fe_durable_times_prune(int32 viewid, XLogRecPtr since, XLogRecPtr stored);
+/* All of a view. */
+extern void fe_durable_times_forget(int32 viewid);
+
 /*
  * Writes the cycles that were begun for the live views of the database, in
  * transactions of its own.  at_ease: slowly, as a worker of ours that has time.

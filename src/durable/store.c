@@ -230,5 +230,7 @@ fe_durable_forget_others(List *viewids)
 					   1, types, values, SPI_OK_DELETE);
 	fe_durable_execute("DELETE FROM feature_engine.change_gap WHERE viewid <> ALL ($1)",
 					   1, types, values, SPI_OK_DELETE);
+	fe_durable_execute("DELETE FROM feature_engine.change_time WHERE viewid <> ALL ($1)",
+					   1, types, values, SPI_OK_DELETE);
 	SPI_finish();
 }

@@ -115,6 +115,7 @@ reset_group(FeApply *apply)
 	apply->nops = 0;
 	apply->ntxns = 0;
 	apply->room = 0;
+	apply->times = NULL;
 }
 
 /* ---- merging ------------------------------------------------------------- */
@@ -310,7 +311,10 @@ merge_group(FeApply *apply)
 	int			fits = count_fitting(apply, &room);
 
 	if (fits > 0)
+	{
+		fe_change_times_flush(apply);
 		merge_txns(apply, fits);
+	}
 	if (fits == apply->ntxns)
 		return PASS_DONE;
 	if (fits > 0)

@@ -319,7 +319,10 @@ start_scan(FeIngest *ingest)
 		view->seen = copy_snapshot(job->shared);
 		view->live_lsn = job->shared->snapshot_lsn;
 		if (fe_plan_is_stream(view->plan))
+		{
+			fe_history_clear(view);
 			view->began_lsn = job->shared->snapshot_lsn;
+		}
 		view->applying = true;
 		view->shared->backfill_total = job->shared->rows_expected;
 		fe_view_set_state(view->shared, FE_VIEW_BACKFILLING);

@@ -79,6 +79,36 @@ set_head(const FeApply *apply, const FeArm *arm, FeIngestTable *table, const FeR
 	set_column(table, FE_CHANGE_BEFORE_AT, (Datum) 0, true);
 }
 
+/* Are the primary keys of the images in the log? */
+static bool
+knows_key(const FeIngestTable *table, const FeArm *arm, const FeRecord *rec)
+{
+	int			attnum = -1;
+
+	if (rec->kind != FE_RECORD_INSERT && rec->kind != FE_RECORD_READ && !rec->has_old)
+		return false;
+	while ((attnum = bms_next_member(arm->key_attrs, attnum)) >= 0)
+		if ((rec->has_old && table->oldstates[attnum - 1] == FE_COLUMN_ABSENT) ||
+			(rec->has_new && table->newstates[attnum - 1] == FE_COLUMN_ABSENT))
+			return false;
+	return true;
+}
+
+/* To be called for every change, in their order, whatever becomes of it. */
+static void
+set_before_at(FeApply *apply, const FeIngestUse *use, FeIngestTable *table, const FeRecord *rec)
+{
+	TimestampTz at;
+
+	if (bms_is_empty(use->view->plan->arms[use->arm].key_attrs))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("before_at needs a primary key of table \"%s\", which has been dropped",
+						get_rel_name(table->relid))));
+	if (fe_change_time(apply, use, table, rec, &at))
+		set_column(table, FE_CHANGE_BEFORE_AT, TimestampTzGetDatum(at), false);
+}
+
 /*
  * The columns that are needed of one image.  Returns the first one that the log
  * does not tell, or 0.
@@ -132,6 +162,8 @@ fe_change_row(FeApply *apply, const FeIngestUse *use, FeIngestTable *table, cons
 	if (had_before && !rec->has_old)
 		before = Max(bms_next_member(arm->before_attrs, -1), 0);
 	after = set_image(table, arm->after_attrs, true, rec->has_new);
+	if (arm->uses_before_at && knows_key(table, arm, rec))
+		set_before_at(apply, use, table, rec);
 	if (likely(before == 0 && after == 0))
 		return true;
 	if (use->view->plan->options.on_error != FE_ON_ERROR_SKIP)

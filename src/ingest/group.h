@@ -36,6 +36,8 @@ typedef struct FeLeftOut
 	uint64		expired;		/* out of all windows */
 } FeLeftOut;
 
+typedef struct FeTimes FeTimes;
+
 struct FeApply
 {
 	FeIngest   *ingest;
@@ -53,6 +55,7 @@ struct FeApply
 	int			ntxns;
 	int			max_txns;
 	Size		room;			/* heap bytes that merging may take */
+	FeTimes    *times;			/* of changed rows, for before_at; NULL = none yet */
 
 	/* transaction being read */
 	TransactionId xid;
@@ -120,6 +123,17 @@ extern bool fe_apply_has_room(const FeApply *apply, Size room);
  */
 extern bool fe_change_row(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
 						  const FeRecord *rec);
+
+/* ---- change_times.c ------------------------------------------------------- */
+
+/*
+ * Notes that the record changes a row, whose images are in the table's arrays, at
+ * the current transaction's commit; when it was changed before, false: not known.
+ */
+extern bool fe_change_time(FeApply *apply, const FeIngestUse *use, const FeIngestTable *table,
+						   const FeRecord *rec, TimestampTz *before_at);
+/* Before the group is merged: ends the transaction, and begins another. */
+extern void fe_change_times_flush(FeApply *apply);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 

@@ -64,6 +64,17 @@ fe_history_begin(FeIngestView *view)
 	view->store_soon = true;
 }
 
+/* A view is about to take the first change of a new history. */
+void
+fe_history_clear(const FeIngestView *view)
+{
+	if (!fe_plan_uses_before_at(view->plan))
+		return;
+	fe_ingest_begin();
+	fe_durable_times_forget(view->plan->viewid);
+	fe_ingest_end();
+}
+
 /*
  * A view without first rows is complete at once.  False: its tables are not
  * captured yet.
@@ -73,6 +84,7 @@ fe_history_start_empty(FeIngest *ingest, FeIngestView *view)
 {
 	if (!fe_capture_tables_in_use(ingest->capture) || fe_history_rewound(ingest))
 		return false;
+	fe_history_clear(view);
 	view->applying = true;
 	view->scanned = true;
 	view->live_lsn = ingest->stream_lsn;
@@ -138,6 +150,7 @@ resume(FeIngest *ingest, FeIngestView *view)
 		fe_ingest_begin();
 		report_gap(view, shared->resume_lsn, applied,
 				   "its table was such that the log does not tell all its changes");
+		fe_durable_times_forget(view->plan->viewid);
 		fe_ingest_end();
 		shared->resume_gap = false;
 	}
@@ -228,7 +241,10 @@ continue_from(FeIngestView *view, const FeStored *stored, const FeHistory *histo
 	/* written down already, and nothing was stored since */
 	if (history->gap_from == stored->lsn && fe_slot_reaches(MyDatabaseId, history->gap_to))
 		return history->gap_to;
-	report_gap(view, stored->lsn, confirmed, "the replication slot does not reach back to what was stored");
+	report_gap(view, stored->lsn, confirmed,
+			   "the replication slot does not reach back to what was stored");
+	/* what changed a row last may be in the gap */
+	fe_durable_times_forget(view->plan->viewid);
 	return confirmed;
 }
 

@@ -238,6 +238,8 @@ extern void fe_backfill_finish_views(FeIngest *ingest);
 extern bool fe_history_rewound(const FeIngest *ingest);
 /* Writes down that the view's history begins, when it becomes live; outside transactions. */
 extern void fe_history_begin(FeIngestView *view);
+/* Before its first change; outside transactions. */
+extern void fe_history_clear(const FeIngestView *view);
 /* snapshot => false: false, its tables are not captured yet. */
 extern bool fe_history_start_empty(FeIngest *ingest, FeIngestView *view);
 /* The view is about to stop; it has caught up. */

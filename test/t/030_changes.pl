@@ -22,9 +22,9 @@ sql(q{
 	CREATE TABLE orders (id int PRIMARY KEY, customer int, total numeric(10,2), status text,
 		note text, created_at timestamptz);
 	ALTER TABLE orders REPLICA IDENTITY FULL;
-	CREATE TABLE audit (op text, before orders, after orders);
+	CREATE TABLE audit (n bigserial PRIMARY KEY, op text, before orders, after orders);
 	CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO public.audit VALUES (CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END,
+		INSERT INTO public.audit (op, before, after) VALUES (CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END,
 			CASE WHEN TG_OP <> 'INSERT' THEN OLD END, CASE WHEN TG_OP <> 'DELETE' THEN NEW END);
 		RETURN NULL;
 	END $$;
@@ -45,18 +45,32 @@ my $query = q{
 	FROM %s WHERE op <> 'r'
 	GROUP BY coalesce((after).customer, (before).customer)};
 my $stream = sprintf $query, 'changes(NULL::orders)';
-my $batch = sprintf $query, '(SELECT *, pg_xact_commit_timestamp(xmin) AS committed_at FROM audit) a';
+my $audit = '(SELECT *, pg_xact_commit_timestamp(xmin) AS committed_at FROM audit) a';
+my $batch = sprintf $query, $audit;
+
+# before_at: when the same row's change before this one committed, unless that deleted it.
+my $times = q{
+	SELECT (coalesce(after, before)).id % 20 AS customer, count(before_at) AS n,
+	       sum(extract(epoch FROM committed_at - before_at)) AS seconds,
+	       max(committed_at - before_at) FILTER (WHERE op = 'd') AS longest, min(before_at) AS earliest,
+	       avg(extract(epoch FROM committed_at - before_at)) FILTER (WHERE op = 'u' AND (before).status = 'paid'
+	           AND (after).status = 'shipped') AS paid_to_shipped
+	FROM %s WHERE op <> 'r' GROUP BY (coalesce(after, before)).id % 20};
+my $times_stream = sprintf $times, 'changes(NULL::orders)';
+my $times_batch = sprintf $times, qq{(SELECT *, CASE WHEN lag(op) OVER w <> 'd' THEN lag(committed_at) OVER w END AS before_at
+	FROM $audit WINDOW w AS (PARTITION BY (coalesce(after, before)).id ORDER BY n)) a};
 
 sub is_history
 {
-	my ($what, $view) = @_;
+	my ($what, $view, $batch_query) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$view //= 'history';
+	$batch_query //= $batch;
 	return is(sql(qq{
 		SELECT sync('120 s', view => '$view') IS NOT NULL;
 		SELECT count(*) || ' differ, e.g. streamed ' || coalesce(min(s::text), 'none') ||
 		       ', batch ' || coalesce(min(b::text), 'none')
-		FROM   $view s FULL JOIN ($batch) b USING (customer)
+		FROM   $view s FULL JOIN ($batch_query) b USING (customer)
 		WHERE  s::text IS DISTINCT FROM b::text}),
 		"t\n0 differ, e.g. streamed none, batch none", "$what: the stream is what the trigger wrote");
 }
@@ -66,6 +80,7 @@ sub gaps { return sql(q{SELECT name, gaps FROM status ORDER BY 1}) }
 sql(qq{
 	SELECT create_feature_view('history', \$\$ $stream \$\$);
 	SELECT create_feature_view('later', \$\$ $stream \$\$, snapshot => false);
+	SELECT create_feature_view('times', \$\$ $times_stream \$\$);
 	SELECT create_feature_view('firsts', \$\$
 		SELECT (after).customer, count(*) AS n, count(committed_at) AS dated, sum((after).total) AS total
 		FROM changes(NULL::orders) WHERE op = 'r' GROUP BY (after).customer \$\$);
@@ -107,6 +122,7 @@ sub workload
 workload(300);
 is_history('concurrent sessions');
 is_history('the same without first rows', 'later');
+is_history('times between changes', 'times', $times_batch);
 
 sql(q{
 	BEGIN; INSERT INTO orders SELECT n, 3, 1, 'new', 'copied', now() FROM generate_series(1001, 1300) n; COMMIT;
@@ -135,11 +151,14 @@ for my $round (1 .. 3)
 	$node->start if $round == 2;
 	eventually('the server is up', sub { return ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
 	is_history($round == 2 ? 'the server stopped at once' : 'kill -9 of the worker');
+	is_history('times between changes', 'times', $times_batch);
 }
 $node->restart;
 is_history('restart');
 is_history('restart, without first rows', 'later');
-is(gaps(), "firsts|0\nhistory|0\nlater|0\nrows_now|", 'no gap so far');
+is_history('restart, times between changes', 'times', $times_batch);
+is(gaps(), "firsts|0\nhistory|0\nlater|0\nrows_now|\ntimes|0", 'no gap so far');
+eventually('of each row only the last time is kept', sub { return sql(q{SELECT count(*) - count(DISTINCT key) FROM change_time}) == 0 });
 
 # ---- an error in an expression -----------------------------------------------------
 
@@ -161,6 +180,7 @@ eventually('with on_error => skip it goes on where it stopped',
 is(sql(q{SELECT sync() IS NOT NULL; SELECT n, inverse::int FROM inverse WHERE customer = 77}), "t\n3|17",
 	'and only the row with the error is missing');
 is_history('the others counted nothing twice');
+is_history('so with times between changes', 'times', $times_batch);
 is(sql(q{SELECT skipped, gaps FROM status WHERE name = 'inverse'}), '1|0', 'it says so');
 is(sql(q{SELECT sync(view => 'rows_now') IS NOT NULL;
 	SELECT count(*) FROM rows_now s FULL JOIN (SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer) b
