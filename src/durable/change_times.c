@@ -87,7 +87,8 @@ fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n)
 												   TYPALIGN_DOUBLE));
 	SPI_connect();
 	fe_durable_execute("INSERT INTO feature_engine.change_time (viewid, key, lsn, at)"
-					   " SELECT $1, k, l, a FROM pg_catalog.unnest($2, $3, $4) AS u (k, l, a)"
+					   " SELECT $1, k, l, a FROM ROWS FROM (pg_catalog.unnest($2),"
+					   " pg_catalog.unnest($3), pg_catalog.unnest($4)) AS u (k, l, a)"
 					   " ON CONFLICT DO NOTHING",
 					   lengthof(types), types, values, SPI_OK_INSERT);
 	SPI_finish();

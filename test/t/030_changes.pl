@@ -48,16 +48,16 @@ my $stream = sprintf $query, 'changes(NULL::orders)';
 my $audit = '(SELECT *, pg_xact_commit_timestamp(xmin) AS committed_at FROM audit) a';
 my $batch = sprintf $query, $audit;
 
-# before_at: when the same row's change before this one committed, unless that deleted it.
+# before_at: when the change before this one of the same row committed; none before it came to be.
 my $times = q{
-	SELECT (coalesce(after, before)).id % 20 AS customer, count(before_at) AS n,
+	SELECT (coalesce(after, before)).id %% 20 AS customer, count(before_at) AS n,
 	       sum(extract(epoch FROM committed_at - before_at)) AS seconds,
 	       max(committed_at - before_at) FILTER (WHERE op = 'd') AS longest, min(before_at) AS earliest,
 	       avg(extract(epoch FROM committed_at - before_at)) FILTER (WHERE op = 'u' AND (before).status = 'paid'
 	           AND (after).status = 'shipped') AS paid_to_shipped
-	FROM %s WHERE op <> 'r' GROUP BY (coalesce(after, before)).id % 20};
+	FROM %s WHERE op <> 'r' GROUP BY (coalesce(after, before)).id %% 20};
 my $times_stream = sprintf $times, 'changes(NULL::orders)';
-my $times_batch = sprintf $times, qq{(SELECT *, CASE WHEN lag(op) OVER w <> 'd' THEN lag(committed_at) OVER w END AS before_at
+my $times_batch = sprintf $times, qq{(SELECT *, CASE WHEN op <> 'c' THEN lag(committed_at) OVER w END AS before_at
 	FROM $audit WINDOW w AS (PARTITION BY (coalesce(after, before)).id ORDER BY n)) a};
 
 sub is_history
