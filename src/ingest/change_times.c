@@ -167,7 +167,8 @@ set_time(FeApply *apply, const TimeKey *key, bool deleted)
 	/* of a transaction the last change of the row counts */
 	if (!found || times->times[entry->last].lsn != apply->current.end_lsn)
 	{
-		bytea	   *bytes = found ? times->times[entry->last].key : key_bytes(apply->group_cxt, key);
+		bytea	   *bytes = found ? times->times[entry->last].key :
+			key_bytes(apply->group_cxt, key);
 
 		if (times->ntimes == times->max_times)
 		{

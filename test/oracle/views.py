@@ -5,6 +5,8 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+import views_changes
+
 SCHEMA = """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
@@ -26,7 +28,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-"""
+""" + views_changes.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -191,6 +193,9 @@ VIEWS = [
         FROM events GROUP BY customer""", {"on_error": "skip"}),
 ]
 
+# first, and so before the first change
+VIEWS[:0] = views_changes.VIEWS
+
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.
 WITHOUT_ERRORS = {
@@ -203,5 +208,5 @@ WITHOUT_ERRORS = {
 def batch_query(name, query):
     """What a view's streamed values must equal."""
     # what is stored has T in the place of now(); so must the query that is compared
-    query = query.replace("now()", "feature_engine.now()")
+    query = views_changes.batch_query(query.replace("now()", "feature_engine.now()"))
     return query.replace("GROUP BY", WITHOUT_ERRORS[name]) if name in WITHOUT_ERRORS else query

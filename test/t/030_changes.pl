@@ -24,7 +24,8 @@ sql(q{
 	ALTER TABLE orders REPLICA IDENTITY FULL;
 	CREATE TABLE audit (n bigserial PRIMARY KEY, op text, before orders, after orders);
 	CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO public.audit (op, before, after) VALUES (CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END,
+		INSERT INTO public.audit (op, before, after) VALUES (
+			CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END,
 			CASE WHEN TG_OP <> 'INSERT' THEN OLD END, CASE WHEN TG_OP <> 'DELETE' THEN NEW END);
 		RETURN NULL;
 	END $$;
@@ -158,7 +159,8 @@ is_history('restart');
 is_history('restart, without first rows', 'later');
 is_history('restart, times between changes', 'times', $times_batch);
 is(gaps(), "firsts|0\nhistory|0\nlater|0\nrows_now|\ntimes|0", 'no gap so far');
-eventually('of each row only the last time is kept', sub { return sql(q{SELECT count(*) - count(DISTINCT key) FROM change_time}) == 0 });
+eventually('of each row only the last time is kept',
+	sub { return sql(q{SELECT count(*) - count(DISTINCT key) FROM change_time}) == 0 });
 
 # ---- an error in an expression -----------------------------------------------------
 
@@ -183,8 +185,8 @@ is_history('the others counted nothing twice');
 is_history('so with times between changes', 'times', $times_batch);
 is(sql(q{SELECT skipped, gaps FROM status WHERE name = 'inverse'}), '1|0', 'it says so');
 is(sql(q{SELECT sync(view => 'rows_now') IS NOT NULL;
-	SELECT count(*) FROM rows_now s FULL JOIN (SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer) b
-	USING (customer) WHERE s::text IS DISTINCT FROM b::text}), "t\n0", 'so for a view over rows');
+	SELECT count(*) FROM rows_now s FULL JOIN
+	(SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer) b USING (customer) WHERE s::text IS DISTINCT FROM b::text}), "t\n0", 'so for a view over rows');
 
 # ---- the slot is lost ----------------------------------------------------------------
 
