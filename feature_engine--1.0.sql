@@ -358,10 +358,11 @@ COMMENT ON TABLE change_gap IS 'per feature view over changes(): parts of the lo
 
 CREATE TABLE change_time (
 	viewid integer NOT NULL,
+	source oid NOT NULL,
 	key bytea NOT NULL,
 	lsn pg_lsn NOT NULL,
 	at timestamptz,
-	PRIMARY KEY (viewid, key, lsn)
+	PRIMARY KEY (viewid, source, key, lsn)
 );
 CREATE INDEX change_time_lsn ON change_time (viewid, lsn);
 COMMENT ON TABLE change_time IS 'per feature view over changes() that uses before_at: when rows changed last, by primary key; NULL: deleted. Written by the ingest worker only';

@@ -26,12 +26,13 @@ static SPIPlanPtr
 find_plan(void)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {INT4OID, BYTEAOID, LSNOID};
+	Oid			types[] = {INT4OID, OIDOID, BYTEAOID, LSNOID};
 
 	if (plan == NULL)
 	{
 		plan = SPI_prepare("SELECT at FROM feature_engine.change_time"
-						   " WHERE viewid = $1 AND key = $2 AND lsn < $3 ORDER BY lsn DESC LIMIT 1",
+						   " WHERE viewid = $1 AND source = $2 AND key = $3 AND lsn < $4"
+						   " ORDER BY lsn DESC LIMIT 1",
 						   lengthof(types), types);
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare the statement for times of changes");
@@ -40,9 +41,10 @@ find_plan(void)
 }
 
 bool
-fe_durable_time_find(int32 viewid, bytea *key, XLogRecPtr lsn, TimestampTz *at)
+fe_durable_time_find(int32 viewid, Oid source, bytea *key, XLogRecPtr lsn, TimestampTz *at)
 {
-	Datum		values[] = {Int32GetDatum(viewid), PointerGetDatum(key), LSNGetDatum(lsn)};
+	Datum		values[] = {Int32GetDatum(viewid), ObjectIdGetDatum(source), PointerGetDatum(key),
+	LSNGetDatum(lsn)};
 	bool		isnull = true;
 
 	SPI_connect();
@@ -59,8 +61,10 @@ fe_durable_time_find(int32 viewid, bytea *key, XLogRecPtr lsn, TimestampTz *at)
 void
 fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n)
 {
-	Oid			types[] = {INT4OID, BYTEAARRAYOID, PG_LSNARRAYOID, TIMESTAMPTZARRAYOID};
-	Datum		values[4] = {Int32GetDatum(viewid)};
+	Oid			types[] = {INT4OID, BYTEAARRAYOID, PG_LSNARRAYOID, TIMESTAMPTZARRAYOID,
+	OIDARRAYOID};
+	Datum		values[5] = {Int32GetDatum(viewid)};
+	Datum	   *sources = palloc(n * sizeof(Datum));
 	Datum	   *keys = palloc(n * sizeof(Datum));
 	Datum	   *lsns = palloc(n * sizeof(Datum));
 	Datum	   *ats = palloc(n * sizeof(Datum));
@@ -73,6 +77,7 @@ fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n)
 	{
 		if (times[i].viewid != viewid)
 			continue;
+		sources[count] = ObjectIdGetDatum(times[i].source);
 		keys[count] = PointerGetDatum(times[i].key);
 		lsns[count] = LSNGetDatum(times[i].lsn);
 		ats[count] = TimestampTzGetDatum(times[i].at);
@@ -85,10 +90,30 @@ fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n)
 	values[3] = PointerGetDatum(construct_md_array(ats, nulls, 1, dims, lbs, TIMESTAMPTZOID,
 												   sizeof(TimestampTz), FLOAT8PASSBYVAL,
 												   TYPALIGN_DOUBLE));
+	values[4] = PointerGetDatum(construct_array(sources, count, OIDOID, sizeof(Oid), true,
+												TYPALIGN_INT));
 	SPI_connect();
-	fe_durable_execute("INSERT INTO feature_engine.change_time (viewid, key, lsn, at)"
-					   " SELECT $1, k, l, a FROM ROWS FROM (pg_catalog.unnest($2),"
-					   " pg_catalog.unnest($3), pg_catalog.unnest($4)) AS u (k, l, a)"
+	fe_durable_execute("INSERT INTO feature_engine.change_time (viewid, source, key, lsn, at)"
+					   " SELECT $1, s, k, l, a FROM ROWS FROM (pg_catalog.unnest($5),"
+					   " pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+					   " AS u (s, k, l, a)"
+					   " ON CONFLICT DO NOTHING",
+					   lengthof(types), types, values, SPI_OK_INSERT);
+	SPI_finish();
+}
+
+/* All rows of a table are gone with the transaction that ends at lsn. */
+void
+fe_durable_times_truncate(int32 viewid, Oid source, XLogRecPtr lsn)
+{
+	Oid			types[] = {INT4OID, OIDOID, LSNOID};
+	Datum		values[] = {Int32GetDatum(viewid), ObjectIdGetDatum(source), LSNGetDatum(lsn)};
+
+	SPI_connect();
+	fe_durable_execute("INSERT INTO feature_engine.change_time (viewid, source, key, lsn, at)"
+					   " SELECT $1, $2, key, $3, NULL FROM (SELECT DISTINCT ON (key) key, at"
+					   "  FROM feature_engine.change_time WHERE viewid = $1 AND source = $2 AND lsn < $3"
+					   "  ORDER BY key, lsn DESC) AS latest WHERE at IS NOT NULL"
 					   " ON CONFLICT DO NOTHING",
 					   lengthof(types), types, values, SPI_OK_INSERT);
 	SPI_finish();
@@ -106,7 +131,7 @@ fe_durable_times_prune(int32 viewid, XLogRecPtr since, XLogRecPtr stored)
 
 	fe_durable_execute("DELETE FROM feature_engine.change_time t USING feature_engine.change_time n"
 					   " WHERE n.viewid = $1 AND n.lsn > $2 AND n.lsn <= $3"
-					   " AND t.viewid = $1 AND t.key = n.key AND t.lsn < n.lsn",
+					   " AND t.viewid = $1 AND t.source = n.source AND t.key = n.key AND t.lsn < n.lsn",
 					   lengthof(types), types, values, SPI_OK_DELETE);
 	fe_durable_execute("DELETE FROM feature_engine.change_time"
 					   " WHERE viewid = $1 AND lsn > $2 AND lsn <= $3 AND at IS NULL",

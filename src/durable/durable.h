@@ -65,6 +65,7 @@ extern void fe_durable_history_gap(int32 viewid, XLogRecPtr from, XLogRecPtr to,
 typedef struct FeChangeTime
 {
 	int32		viewid;
+	Oid			source;			/* table */
 	bytea	   *key;			/* of the row that was changed */
 	XLogRecPtr	lsn;			/* end of the transaction that did it */
 	TimestampTz at;				/* its commit */
@@ -72,9 +73,12 @@ typedef struct FeChangeTime
 } FeChangeTime;
 
 /* When the row was changed last by a transaction that ends before lsn; false: not known. */
-extern bool fe_durable_time_find(int32 viewid, bytea *key, XLogRecPtr lsn, TimestampTz *at);
+extern bool fe_durable_time_find(int32 viewid, Oid source, bytea *key, XLogRecPtr lsn,
+								 TimestampTz *at);
 /* Adds those of one view among them; times that are there already stay. */
 extern void fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n);
+/* TRUNCATE, by the transaction that ends at lsn. */
+extern void fe_durable_times_truncate(int32 viewid, Oid source, XLogRecPtr lsn);
 /* Removes those that nobody looks for again when state is stored at a position; SPI
  * is connected. */
 extern void fe_durable_times_prune(int32 viewid, XLogRecPtr since, XLogRecPtr stored);

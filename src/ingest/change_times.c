@@ -27,6 +27,7 @@
 typedef struct TimeKey
 {
 	int32		viewid;
+	Oid			source;
 	uint32		len;
 	char		data[MAX_KEY];
 } TimeKey;
@@ -45,6 +46,7 @@ struct FeTimes
 	FeChangeTime *times;
 	int			ntimes;
 	int			max_times;
+	List	   *truncates;		/* FeChangeTime *, without keys */
 };
 
 static FeTimes *
@@ -95,7 +97,6 @@ make_key(const FeApply *apply, const FeIngestUse *use, const FeIngestTable *tabl
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, (const char *) &table->relid, sizeof(Oid));
 	for (int i = 0; i < apply->last_columns->natts; i++)
 	{
 		const FeCaptureColumn *column = &apply->last_columns->atts[i];
@@ -107,6 +108,7 @@ make_key(const FeApply *apply, const FeIngestUse *use, const FeIngestTable *tabl
 	}
 	memset(key, 0, sizeof(TimeKey));
 	key->viewid = use->view->plan->viewid;
+	key->source = table->relid;
 	key->len = buf.len;
 	if (buf.len > MAX_KEY)
 	{
@@ -151,7 +153,7 @@ find_time(FeApply *apply, const TimeKey *key, TimestampTz *at)
 		return !times->times[entry->last].deleted;
 	}
 	bytes = key_bytes(CurrentMemoryContext, key);
-	found = fe_durable_time_find(key->viewid, bytes, apply->current.end_lsn, at);
+	found = fe_durable_time_find(key->viewid, key->source, bytes, apply->current.end_lsn, at);
 	pfree(bytes);
 	return found;
 }
@@ -177,6 +179,7 @@ set_time(FeApply *apply, const TimeKey *key, bool deleted)
 		}
 		entry->last = times->ntimes++;
 		times->times[entry->last].viewid = key->viewid;
+		times->times[entry->last].source = key->source;
 		times->times[entry->last].key = bytes;
 		times->times[entry->last].lsn = apply->current.end_lsn;
 	}
@@ -212,6 +215,21 @@ fe_change_time(FeApply *apply, const FeIngestUse *use, const FeIngestTable *tabl
 	return known;
 }
 
+/* TRUNCATE of a table: whatever is inserted from now on are other rows. */
+void
+fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid)
+{
+	FeTimes    *times = group_times(apply);
+	MemoryContext old = MemoryContextSwitchTo(apply->group_cxt);
+	FeChangeTime *truncate = palloc0(sizeof(FeChangeTime));
+
+	truncate->viewid = use->view->plan->viewid;
+	truncate->source = relid;
+	truncate->lsn = apply->current.end_lsn;
+	times->truncates = lappend(times->truncates, truncate);
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * The group is about to be merged: its times are committed, in the transaction that
  * has evaluated it, and another one is begun.
@@ -223,7 +241,7 @@ fe_change_times_flush(FeApply *apply)
 	MemoryContext cxt = CurrentMemoryContext;
 	ListCell   *lc;
 
-	if (times == NULL || times->ntimes == 0)
+	if (times == NULL || (times->ntimes == 0 && times->truncates == NIL))
 		return;
 	foreach(lc, apply->ingest->views)
 	{
@@ -236,6 +254,12 @@ fe_change_times_flush(FeApply *apply)
 				break;
 			}
 	}
+	foreach(lc, times->truncates)
+	{
+		FeChangeTime *truncate = lfirst(lc);
+
+		fe_durable_times_truncate(truncate->viewid, truncate->source, truncate->lsn);
+	}
 	/* whatever builds on them is on disk later than they are */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
@@ -243,6 +267,5 @@ fe_change_times_flush(FeApply *apply)
 	fe_inject_point("change-times");
 	fe_ingest_begin();
 	MemoryContextSwitchTo(cxt);
-	times->ntimes = 0;
 	apply->times = NULL;
 }

@@ -396,9 +396,15 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 		FeIngestView *view = table->uses[i].view;
 		int			kept = apply->current.first;
 
-		/* of a stream nothing is ever taken back */
-		if (!view_takes(apply, view) || fe_plan_is_stream(view->plan))
+		if (!view_takes(apply, view))
 			continue;
+		if (fe_plan_is_stream(view->plan))
+		{
+			/* nothing is ever taken back */
+			if (view->plan->arms[table->uses[i].arm].uses_before_at)
+				fe_change_times_truncate(apply, &table->uses[i], table->relid);
+			continue;
+		}
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;

@@ -132,6 +132,7 @@ extern bool fe_change_row(FeApply *apply, const FeIngestUse *use, FeIngestTable 
  */
 extern bool fe_change_time(FeApply *apply, const FeIngestUse *use, const FeIngestTable *table,
 						   const FeRecord *rec, TimestampTz *before_at);
+extern void fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid);
 /* Before the group is merged: ends the transaction, and begins another. */
 extern void fe_change_times_flush(FeApply *apply);
 

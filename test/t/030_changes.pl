@@ -137,6 +137,8 @@ sql(q{COMMIT PREPARED 'p'});
 is_history('COPY, a prepared transaction');
 sql(q{TRUNCATE orders; INSERT INTO orders VALUES (1, 1, 1, 'new', 'after', now())});
 is_history('TRUNCATE logs no changes of rows');
+eventually('nor are rows remembered that it removed',
+	sub { return sql(q{SELECT count(*) FROM change_time}) == 1 });
 
 # ---- crash and restart -----------------------------------------------------------
 
