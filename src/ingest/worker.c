@@ -288,6 +288,8 @@ publish_position(FeIngest *ingest, XLogRecPtr position)
 static void
 set_memory_full(FeIngest *ingest, bool full)
 {
+	if (full)
+		pg_atomic_fetch_add_u64(&ingest->db->full_rounds, 1);
 	if (full == ingest->memory_reported)
 		return;
 	ingest->memory_reported = full;

@@ -137,6 +137,8 @@ typedef struct FeDatabase
 	pg_atomic_uint64 generation;
 	/* bumped by the ingest worker whenever it has reloaded the catalogue */
 	pg_atomic_uint64 catalog_loads;
+	/* rounds of the ingest worker's that ended for want of memory */
+	pg_atomic_uint64 full_rounds;
 	ConditionVariable progress;	/* applied_lsn moved, a view changed state */
 
 	/* test clock: PG_INT64_MIN = the wall clock runs */

@@ -111,6 +111,7 @@ init_slot(FeDatabase *db)
 	pg_atomic_init_u32(&db->merging, 0);
 	pg_atomic_init_u64(&db->generation, 0);
 	pg_atomic_init_u64(&db->catalog_loads, 0);
+	pg_atomic_init_u64(&db->full_rounds, 0);
 	pg_atomic_init_u64(&db->clock_override, (uint64) PG_INT64_MIN);
 	pg_atomic_init_u64(&db->pushes, 0);
 	pg_atomic_init_u64(&db->push_failures, 0);

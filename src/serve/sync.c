@@ -27,7 +27,8 @@
 
 #define FE_SYNC_POLL_MS		100
 #define FE_SYNC_MAX_MS		INT64CONST(3155760000000)	/* a century is for ever */
-#define FE_SYNC_MEMORY_MS	3000	/* how long memory may be full before it is an error */
+#define FE_SYNC_MEMORY_MS	3000	/* how long memory may be full before it is an error, */
+#define FE_SYNC_FULL_ROUNDS	10	/* and how often the worker must have found it so meanwhile */
 
 PG_FUNCTION_INFO_V1(fe_sync);
 
@@ -37,6 +38,7 @@ typedef struct FeSyncWait
 	FeDatabase *db;
 	XLogRecPtr	lsn;
 	TimestampTz start;
+	uint64		full_rounds;	/* at the start */
 	TimestampTz deadline;		/* 0 = none */
 	const char *view;			/* NULL = all views */
 } FeSyncWait;
@@ -155,8 +157,9 @@ views_are_live(const FeSyncWait *w, FeSyncFailure *failure)
 static void
 check_worker(FeSyncWait *w)
 {
-	/* the limit may have been raised a moment ago: the worker looks by itself */
+	/* the limit may have been raised a moment ago: the worker looks by itself, in its own time */
 	if (w->db->ingest.state == FE_WORKER_MEMORY_FULL &&
+		pg_atomic_read_u64(&w->db->full_rounds) - w->full_rounds > FE_SYNC_FULL_ROUNDS &&
 		TimestampDifferenceExceeds(w->start, GetCurrentTimestamp(), FE_SYNC_MEMORY_MS))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -206,6 +209,7 @@ fe_serve_sync(long timeout_ms, bool redis, const char *view)
 	if (w.db->ingest_latch == NULL)
 		fe_request_worker();
 	w.start = GetCurrentTimestamp();
+	w.full_rounds = pg_atomic_read_u64(&w.db->full_rounds);
 	if (timeout_ms >= 0)
 		w.deadline = TimestampTzPlusMilliseconds(w.start, timeout_ms);
 

@@ -101,6 +101,17 @@ sub refuses_at_work
 	return;
 }
 
+# A server may give tables a storage parameter of its own that a newer version's older minor
+# release does not know: then nobody can upgrade from the one to the other.
+sub unknown_parameter
+{
+	my ($new, $bin) = @_;
+	my ($name) = logs_of_upgrade($new) =~ /ERROR:  unrecognized parameter "(\w+)"/;
+	return if !defined $name || slurp_file(__FILE__) =~ /\b$name\b/;
+	return join(' ', map { `$_/postgres --version` =~ s/\s*\(Debian.*\n//r } $bin, $new_bin)
+		. ": the first sets a storage parameter, $name, that the second does not know";
+}
+
 sub upgrade_from
 {
 	my ($version, $bin) = @_;
@@ -119,6 +130,13 @@ sub upgrade_from
 	$old->stop('fast');
 
 	my ($out, $rc) = pg_upgrade($old, $bin, $new);
+	my $unknown = $rc ? unknown_parameter($new, $bin) : undef;
+	if (defined $unknown)
+	{
+		diag("skipped: $unknown");
+		SKIP: { skip($unknown, 1); }
+		return;
+	}
 	is($rc, 0, "pg_upgrade from $version to $new_version") or diag($out, logs_of_upgrade($new));
 	like(logs_of_upgrade($new), qr/database system is ready/, 'its servers have written logs');
 	unlike(logs_of_upgrade($new), qr/feature_engine (launcher|ingest|capture|checkpoint|pusher)/, 'without a worker of ours');
