@@ -361,8 +361,9 @@ CREATE TABLE change_time (
 	source oid NOT NULL,
 	key bytea NOT NULL,
 	lsn pg_lsn NOT NULL,
+	change pg_lsn NOT NULL,
 	at timestamptz,
-	PRIMARY KEY (viewid, source, key, lsn)
+	PRIMARY KEY (viewid, source, key, lsn, change)
 );
 CREATE INDEX change_time_lsn ON change_time (viewid, lsn);
 COMMENT ON TABLE change_time IS 'per feature view over changes() that uses before_at: when rows changed last, by primary key; NULL: deleted. Written by the ingest worker only';

@@ -68,13 +68,13 @@ typedef struct FeChangeTime
 	Oid			source;			/* table */
 	bytea	   *key;			/* of the row that was changed */
 	XLogRecPtr	lsn;			/* end of the transaction that did it */
+	XLogRecPtr	change;			/* position of the change in it */
 	TimestampTz at;				/* its commit */
 	bool		deleted;
 } FeChangeTime;
 
-/* When the row was changed last by a transaction that ends before lsn; false: not known. */
-extern bool fe_durable_time_find(int32 viewid, Oid source, bytea *key, XLogRecPtr lsn,
-								 TimestampTz *at);
+/* When the row was changed last before this change; false: not known. */
+extern bool fe_durable_time_find(const FeChangeTime *change, TimestampTz *at);
 /* Adds those of one view among them; times that are there already stay. */
 extern void fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n);
 /* TRUNCATE, by the transaction that ends at lsn. */

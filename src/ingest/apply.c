@@ -382,6 +382,8 @@ end_record(FeApply *apply, bool commit)
 {
 	PassResult	result;
 
+	if (unlikely(apply->times != NULL))
+		fe_change_times_relieve(apply);
 	if (commit && apply->nops >= FE_GROUP_OPS)
 	{
 		result = merge_group(apply);

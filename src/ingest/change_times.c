@@ -23,6 +23,8 @@
 
 /* A longer key stands for itself by its SHA-256. */
 #define MAX_KEY			64
+/* So many are kept in memory, in a transaction however large. */
+#define MAX_TIMES		(64 * 1024)
 
 typedef struct TimeKey
 {
@@ -39,9 +41,10 @@ typedef struct TimeEntry
 	int			last;			/* its last version, in FeTimes.times */
 } TimeEntry;
 
-/* In the group's memory. */
+/* In memory below the group's, which is not taken into account for the passes. */
 struct FeTimes
 {
+	MemoryContext cxt;
 	HTAB	   *rows;
 	FeChangeTime *times;
 	int			ntimes;
@@ -53,16 +56,20 @@ static FeTimes *
 group_times(FeApply *apply)
 {
 	HASHCTL		ctl = {.keysize = sizeof(TimeKey), .entrysize = sizeof(TimeEntry)};
+	MemoryContext cxt;
 	FeTimes    *times;
 
 	if (apply->times != NULL)
 		return apply->times;
-	times = MemoryContextAllocZero(apply->group_cxt, sizeof(FeTimes));
-	ctl.hcxt = apply->group_cxt;
+	cxt = AllocSetContextCreate(apply->group_cxt, "feature_engine times of changes",
+								ALLOCSET_DEFAULT_SIZES);
+	times = MemoryContextAllocZero(cxt, sizeof(FeTimes));
+	times->cxt = cxt;
+	ctl.hcxt = cxt;
 	times->rows = hash_create("feature_engine rows changed", 256, &ctl,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	times->max_times = 256;
-	times->times = MemoryContextAlloc(apply->group_cxt, times->max_times * sizeof(FeChangeTime));
+	times->times = MemoryContextAlloc(cxt, times->max_times * sizeof(FeChangeTime));
 	apply->times = times;
 	return times;
 }
@@ -140,11 +147,11 @@ key_bytes(MemoryContext cxt, const TimeKey *key)
 
 /* When the row was changed last before this; false: that is not known. */
 static bool
-find_time(FeApply *apply, const TimeKey *key, TimestampTz *at)
+find_time(FeApply *apply, const FeRecord *rec, const TimeKey *key, TimestampTz *at)
 {
 	FeTimes    *times = group_times(apply);
 	TimeEntry  *entry = hash_search(times->rows, key, HASH_FIND, NULL);
-	bytea	   *bytes;
+	FeChangeTime change = {.viewid = key->viewid, .source = key->source};
 	bool		found;
 
 	if (entry != NULL)
@@ -152,14 +159,16 @@ find_time(FeApply *apply, const TimeKey *key, TimestampTz *at)
 		*at = times->times[entry->last].at;
 		return !times->times[entry->last].deleted;
 	}
-	bytes = key_bytes(CurrentMemoryContext, key);
-	found = fe_durable_time_find(key->viewid, key->source, bytes, apply->current.end_lsn, at);
-	pfree(bytes);
+	change.key = key_bytes(CurrentMemoryContext, key);
+	change.lsn = apply->current.end_lsn;
+	change.change = rec->lsn;
+	found = fe_durable_time_find(&change, at);
+	pfree(change.key);
 	return found;
 }
 
 static void
-set_time(FeApply *apply, const TimeKey *key, bool deleted)
+set_time(FeApply *apply, const FeRecord *rec, const TimeKey *key, bool deleted)
 {
 	FeTimes    *times = group_times(apply);
 	bool		found;
@@ -169,21 +178,22 @@ set_time(FeApply *apply, const TimeKey *key, bool deleted)
 	/* of a transaction the last change of the row counts */
 	if (!found || times->times[entry->last].lsn != apply->current.end_lsn)
 	{
-		bytea	   *bytes = found ? times->times[entry->last].key :
-			key_bytes(apply->group_cxt, key);
+		bytea	   *bytes = found ? times->times[entry->last].key : key_bytes(times->cxt, key);
 
 		if (times->ntimes == times->max_times)
 		{
 			times->max_times *= 2;
-			times->times = repalloc_huge(times->times, times->max_times * sizeof(FeChangeTime));
+			times->times = repalloc(times->times, times->max_times * sizeof(FeChangeTime));
 		}
 		entry->last = times->ntimes++;
-		times->times[entry->last].viewid = key->viewid;
-		times->times[entry->last].source = key->source;
-		times->times[entry->last].key = bytes;
-		times->times[entry->last].lsn = apply->current.end_lsn;
+		time = &times->times[entry->last];
+		time->viewid = key->viewid;
+		time->source = key->source;
+		time->key = bytes;
+		time->lsn = apply->current.end_lsn;
 	}
 	time = &times->times[entry->last];
+	time->change = rec->lsn;
 	time->at = apply->current.commit_time;
 	time->deleted = deleted;
 }
@@ -201,17 +211,17 @@ fe_change_time(FeApply *apply, const FeIngestUse *use, const FeIngestTable *tabl
 	if (rec->kind != FE_RECORD_INSERT)
 	{
 		make_key(apply, use, table, false, &before);
-		known = find_time(apply, &before, before_at);
+		known = find_time(apply, rec, &before, before_at);
 	}
 	if (rec->kind == FE_RECORD_DELETE)
 	{
-		set_time(apply, &before, true);
+		set_time(apply, rec, &before, true);
 		return known;
 	}
 	make_key(apply, use, table, true, &after);
 	if (rec->kind == FE_RECORD_UPDATE && memcmp(&before, &after, sizeof(TimeKey)) != 0)
-		set_time(apply, &before, true);
-	set_time(apply, &after, false);
+		set_time(apply, rec, &before, true);
+	set_time(apply, rec, &after, false);
 	return known;
 }
 
@@ -220,7 +230,7 @@ void
 fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid)
 {
 	FeTimes    *times = group_times(apply);
-	MemoryContext old = MemoryContextSwitchTo(apply->group_cxt);
+	MemoryContext old = MemoryContextSwitchTo(times->cxt);
 	FeChangeTime *truncate = palloc0(sizeof(FeChangeTime));
 
 	truncate->viewid = use->view->plan->viewid;
@@ -231,8 +241,8 @@ fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid)
 }
 
 /*
- * The group is about to be merged: its times are committed, in the transaction that
- * has evaluated it, and another one is begun.
+ * The group is about to be merged, or there are many: its times are committed, in the
+ * transaction that has evaluated it, and another one is begun.
  */
 void
 fe_change_times_flush(FeApply *apply)
@@ -267,5 +277,14 @@ fe_change_times_flush(FeApply *apply)
 	fe_inject_point("change-times");
 	fe_ingest_begin();
 	MemoryContextSwitchTo(cxt);
+	MemoryContextDelete(times->cxt);
 	apply->times = NULL;
+}
+
+/* Between two records: a large transaction's times need not all be in memory. */
+void
+fe_change_times_relieve(FeApply *apply)
+{
+	if (apply->times->ntimes >= MAX_TIMES)
+		fe_change_times_flush(apply);
 }

@@ -72,7 +72,7 @@ set_head(const FeApply *apply, const FeArm *arm, FeIngestTable *table, const FeR
 	/* when a row was written that was there already nobody knows */
 	set_column(table, FE_CHANGE_COMMITTED_AT, TimestampTzGetDatum(apply->current.commit_time),
 			   read);
-	if (arm->uses_lsn && !read && rec->lsn == InvalidXLogRecPtr)
+	if ((arm->uses_lsn || arm->uses_before_at) && !read && rec->lsn == InvalidXLogRecPtr)
 		elog(ERROR, "change of table %u does not tell its position", table->relid);
 	set_column(table, FE_CHANGE_LSN,
 			   LSNGetDatum(read ? apply->current.end_lsn : rec->lsn), false);

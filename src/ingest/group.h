@@ -135,6 +135,8 @@ extern bool fe_change_time(FeApply *apply, const FeIngestUse *use, const FeInges
 extern void fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid);
 /* Before the group is merged: ends the transaction, and begins another. */
 extern void fe_change_times_flush(FeApply *apply);
+/* The same between two records, where there are many; there are some. */
+extern void fe_change_times_relieve(FeApply *apply);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 

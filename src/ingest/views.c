@@ -490,7 +490,7 @@ changes_flags(const FeIngestTable *table)
 
 		if (arm->form != FE_FORM_CHANGES)
 			continue;
-		flags |= arm->uses_lsn ? FE_CAPTURE_LSN : 0;
+		flags |= arm->uses_lsn || arm->uses_before_at ? FE_CAPTURE_LSN : 0;
 		flags |= !bms_is_empty(arm->before_attrs) ? FE_CAPTURE_OLD_KEY : 0;
 	}
 	return flags;
