@@ -321,7 +321,8 @@ CREATE TABLE checkpoint (
 	entities bigint NOT NULL,
 	full_bytes bigint NOT NULL,
 	more_bytes bigint NOT NULL,
-	written_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+	written_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	partitions bytea	-- what it has rows of, where a source is partitioned
 );
 COMMENT ON TABLE checkpoint IS
 'per feature view: the last whole checkpoint; changes from replay_lsn on are replayed from the log after a restart';
@@ -421,6 +422,10 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
 	c.on_error, c.created_at, c.altered_at,
 	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced,
+	(SELECT array_agg(DISTINCT d.refobjid::regclass) FROM pg_catalog.pg_depend d
+	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
+	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
+	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS sources,
 	c.snapshot
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;

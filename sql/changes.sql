@@ -157,6 +157,20 @@ SELECT try('SELECT a.op, count(*) AS n FROM changes(NULL::purchases) a, changes(
 SELECT try('SELECT op, count(*) AS n, lsn FROM changes(NULL::purchases) GROUP BY op');
 SELECT try('SELECT op, count(*) AS n, (after).amount FROM changes(NULL::purchases) GROUP BY op');
 SELECT create_feature_view('no', 'SELECT customer, count(*) AS n FROM purchases GROUP BY 1', snapshot => false);
+SELECT try('SELECT x, count(*) AS n FROM (SELECT id AS x FROM purchases UNION ALL SELECT (after).id FROM changes(NULL::purchases)) u GROUP BY x');
+SELECT try('SELECT x, max(b) AS b FROM (SELECT (after).id AS x, before_at AS b FROM changes(NULL::purchases) UNION ALL
+    SELECT (before).id, before_at FROM changes(NULL::purchases)) u GROUP BY x');
+CREATE TABLE parted (id int, day date) PARTITION BY RANGE (day);
+SELECT try('SELECT op, count(*) AS n FROM changes(NULL::parted) GROUP BY op');
+-- Changes of two tables, and of one table read twice, are fine.
+SELECT create_feature_view('both', $$ SELECT x, sum(n) AS n FROM (
+        SELECT (after).customer AS x, 1 AS n FROM changes(NULL::purchases) WHERE op <> 'd'
+        UNION ALL SELECT (before).customer, -1 FROM changes(NULL::purchases) WHERE op IN ('u', 'd')) u GROUP BY x $$);
+SELECT sync(view => 'both') IS NOT NULL AS synced;
+UPDATE purchases SET customer = 10 WHERE id = 9;
+SELECT sync(view => 'both') IS NOT NULL AS synced;
+SELECT * FROM both ORDER BY x;
+SELECT customer, count(*) FROM purchases GROUP BY customer ORDER BY customer;
 
 -- What the log must have: old values, and values that an update leaves out of it.
 CREATE TABLE plain (id int PRIMARY KEY, amount numeric(10,2), code varchar(4), note text);

@@ -6,7 +6,8 @@
  * Runs wherever logical decoding runs: the capture worker (local transport), a
  * walsender, or the SQL functions for slots.  It touches no shared state and
  * takes no locks; it runs no user code and looks nothing up in the catalogue
- * beyond the relation descriptor it is handed.
+ * beyond the relation descriptor it is handed and, for partitions, the tables
+ * above (targets.c).
  *
  * Only captured tables and columns are written.  BEGIN is written at a
  * transaction's first such change, so that everything else costs nothing.  A
@@ -54,8 +55,16 @@ fe_plugin_sink_set_tables(FePluginSink *sink, const FeCaptureSet *set)
 	sink->newvalues = palloc0(natts * sizeof(Datum));
 	sink->oldstates = palloc0(natts);
 	sink->newstates = palloc0(natts);
+	for (int i = 0; i < lengthof(sink->spreadvalues); i++)
+	{
+		sink->spreadvalues[i] = palloc0(natts * sizeof(Datum));
+		sink->spreadstates[i] = palloc0(natts);
+	}
+	sink->targets_cxt = AllocSetContextCreate(CurrentMemoryContext,
+											  "feature_engine captured relations",
+											  ALLOCSET_SMALL_SIZES);
+	sink->targets = NULL;
 	sink->last_relid = InvalidOid;
-	sink->last_table = NULL;
 }
 
 /* ---- start-up ----------------------------------------------------------- */
@@ -173,17 +182,6 @@ filter_by_origin_cb(LogicalDecodingContext *ctx, RepOriginId origin)
 
 /* ---- changes ------------------------------------------------------------ */
 
-static inline const FeCaptureTable *
-find_table(FePluginSink *sink, Oid relid)
-{
-	if (relid != sink->last_relid)
-	{
-		sink->last_table = fe_capture_set_find(sink->set, relid);
-		sink->last_relid = relid;
-	}
-	return sink->last_table;
-}
-
 /*
  * Without REPLICA IDENTITY FULL the old row holds nothing but the columns of
  * the identity; the others are NULL in it, whatever they were.
@@ -296,54 +294,90 @@ change_kind(int action)
 	return FE_RECORD_INSERT;	/* not reached */
 }
 
+/* A row of a partition as one of the partitioned table. */
 static void
-change_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
-		  ReorderBufferChange *change)
+write_spread(FePluginSink *sink, FeRecordKind kind, const FeTarget *target, XLogRecPtr lsn,
+			 bool has_old, bool has_new)
 {
-	FePlugin   *plugin = ctx->output_plugin_private;
-	FePluginSink *sink = plugin->sink;
-	const FeCaptureTable *table = find_table(sink, RelationGetRelid(relation));
-	XLogRecPtr	lsn = InvalidXLogRecPtr;
-	FeRecordKind kind;
-	bool		has_old;
-	bool		has_new;
-
-	if (table == NULL)
-		return;
-	kind = change_kind(change->action);
-	has_old = kind != FE_RECORD_INSERT && change->data.tp.oldtuple != NULL;
-	has_new = kind != FE_RECORD_DELETE;
-	if (has_new && change->data.tp.newtuple == NULL)
-		elog(ERROR, "decoded change of table %u has no new row", table->relid);
-
-	begin_if_needed(plugin, txn);
 	if (has_old)
-		copy_old_row(plugin, relation, table,
+		fe_target_spread(target, sink->oldvalues, sink->oldstates, sink->spreadvalues[0],
+						 sink->spreadstates[0]);
+	if (has_new)
+		fe_target_spread(target, sink->newvalues, sink->newstates, sink->spreadvalues[1],
+						 sink->spreadstates[1]);
+	fe_record_write_change(sink->buf, kind, target->table, lsn,
+						   has_old ? sink->spreadvalues[0] : NULL, sink->spreadstates[0],
+						   has_new ? sink->spreadvalues[1] : NULL, sink->spreadstates[1]);
+}
+
+static void
+write_change(FePlugin *plugin, Relation relation, const FeTarget *target,
+			 ReorderBufferChange *change)
+{
+	FePluginSink *sink = plugin->sink;
+	FeRecordKind kind = change_kind(change->action);
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	bool		has_old = kind != FE_RECORD_INSERT && change->data.tp.oldtuple != NULL;
+	bool		has_new = kind != FE_RECORD_DELETE;
+
+	if (has_new && change->data.tp.newtuple == NULL)
+		elog(ERROR, "decoded change of table %u has no new row", RelationGetRelid(relation));
+	if (has_old)
+		copy_old_row(plugin, relation, target->columns,
 					 fe_compat_change_tuple(change->data.tp.oldtuple));
 	if (has_new)
-		copy_new_row(plugin, relation, table,
+		copy_new_row(plugin, relation, target->columns,
 					 fe_compat_change_tuple(change->data.tp.newtuple), has_old);
-	if (unlikely(table->flags != 0))
+	if (unlikely(target->table->flags != 0))
 	{
-		if ((table->flags & FE_CAPTURE_LSN) != 0)
+		if ((target->table->flags & FE_CAPTURE_LSN) != 0)
 			lsn = lsn_of_change(sink, change);
-		if ((table->flags & FE_CAPTURE_OLD_KEY) != 0 && kind == FE_RECORD_UPDATE && !has_old)
+		if ((target->table->flags & FE_CAPTURE_OLD_KEY) != 0 && kind == FE_RECORD_UPDATE &&
+			!has_old)
 		{
-			old_key_of_new_row(plugin, relation, table);
+			old_key_of_new_row(plugin, relation, target->columns);
 			has_old = true;
 		}
 	}
-	fe_record_write_change(sink->buf, kind, table, lsn,
-						   has_old ? sink->oldvalues : NULL, sink->oldstates,
-						   has_new ? sink->newvalues : NULL, sink->newstates);
+	if (target->position)
+		write_spread(sink, kind, target, lsn, has_old, has_new);
+	else
+		fe_record_write_change(sink->buf, kind, target->table, lsn,
+							   has_old ? sink->oldvalues : NULL, sink->oldstates,
+							   has_new ? sink->newvalues : NULL, sink->newstates);
 	if (plugin->detoasted)
 	{
 		MemoryContextReset(plugin->detoast_context);
 		plugin->detoasted = false;
 	}
+}
+
+static void
+change_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation,
+		  ReorderBufferChange *change)
+{
+	FePlugin   *plugin = ctx->output_plugin_private;
+	const FeTargets *targets = fe_targets_find(plugin->sink, relation);
+
+	if (targets->n == 0)
+		return;
+	begin_if_needed(plugin, txn);
+	for (int i = 0; i < targets->n; i++)
+		write_change(plugin, relation, &targets->targets[i], change);
 	relieve_buffer(ctx, plugin);
 }
 
+/* Is one of these the table? */
+static bool
+is_among(Oid relid, int nrelations, Relation relations[])
+{
+	for (int i = 0; i < nrelations; i++)
+		if (RelationGetRelid(relations[i]) == relid)
+			return true;
+	return false;
+}
+
+/* A partition's rows are gone, or a whole table's. */
 static void
 truncate_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 			Relation relations[], ReorderBufferChange *change)
@@ -353,11 +387,18 @@ truncate_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrelations,
 	for (int i = 0; i < nrelations; i++)
 	{
 		Oid			relid = RelationGetRelid(relations[i]);
+		const FeTargets *targets = fe_targets_find(plugin->sink, relations[i]);
 
-		if (find_table(plugin->sink, relid) == NULL)
-			continue;
-		begin_if_needed(plugin, txn);
-		fe_record_write_truncate(plugin->sink->buf, relid);
+		for (int t = 0; t < targets->n; t++)
+		{
+			Oid			table = targets->targets[t].table->relid;
+
+			/* of a partitioned table all partitions come with it */
+			if (table != relid && is_among(table, nrelations, relations))
+				continue;
+			begin_if_needed(plugin, txn);
+			fe_record_write_truncate(plugin->sink->buf, table, table != relid);
+		}
 	}
 }
 

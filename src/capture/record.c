@@ -181,11 +181,12 @@ fe_record_write_commit(StringInfo buf)
 }
 
 void
-fe_record_write_truncate(StringInfo buf, Oid relid)
+fe_record_write_truncate(StringInfo buf, Oid relid, bool part)
 {
 	TruncateRecord *record = (TruncateRecord *) start_record(buf, sizeof(TruncateRecord));
 
-	set_header(record, sizeof(TruncateRecord), FE_RECORD_TRUNCATE, 0);
+	set_header(record, sizeof(TruncateRecord),
+			   part ? FE_RECORD_TRUNCATE_PART : FE_RECORD_TRUNCATE, 0);
 	record->relid = relid;
 	record->zero = 0;
 	buf->len += sizeof(TruncateRecord);
@@ -450,6 +451,7 @@ fe_record_read(const char **cursor, const char *limit, FeRecord *rec)
 				break;
 			}
 		case FE_RECORD_TRUNCATE:
+		case FE_RECORD_TRUNCATE_PART:
 			{
 				TruncateRecord truncate;
 

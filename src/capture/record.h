@@ -25,6 +25,7 @@ typedef enum FeRecordKind
 	FE_RECORD_UPDATE = 'U',		/* old (may be absent), new */
 	FE_RECORD_DELETE = 'D',		/* old (may be absent: no replica identity) */
 	FE_RECORD_TRUNCATE = 'T',	/* relation */
+	FE_RECORD_TRUNCATE_PART = 'P',	/* relation: one of its partitions, or some */
 	FE_RECORD_READ = 'R',		/* new: a row of a first snapshot */
 	FE_RECORD_COMMIT = 'C'
 } FeRecordKind;
@@ -79,7 +80,8 @@ typedef enum FeColumnState
 extern void fe_record_write_begin(StringInfo buf, TransactionId xid, XLogRecPtr commit_lsn,
 								  XLogRecPtr end_lsn, int64 commit_time);
 extern void fe_record_write_commit(StringInfo buf);
-extern void fe_record_write_truncate(StringInfo buf, Oid relid);
+/* part: of a partitioned table, some partitions only */
+extern void fe_record_write_truncate(StringInfo buf, Oid relid, bool part);
 /* old/new: NULL = that image is absent.  Varlena values must be detoasted
  * (in line, not compressed; short headers are fine).  lsn: invalid = not told. */
 extern void fe_record_write_change(StringInfo buf, FeRecordKind kind, const FeCaptureTable *table,

@@ -617,15 +617,8 @@ make_arms(FePlanBuilder *b)
 			arm->where = plan->where;
 		}
 		find_source_attrs(arm);
-		if (arm->form == FE_FORM_CHANGES && b->a->check)
-			fe_changes_check_identity(b->a, arm);
-		if (arm->form != plan->arms[0].form &&
-			(arm->form == FE_FORM_CHANGES || fe_plan_is_stream(plan)))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("rows of a table and changes of a table cannot be counted in one feature view"),
-					 errhint("Create two feature views; they may share a redis_key.")));
 	}
+	fe_changes_check_arms(b->a, plan);
 }
 
 static void

@@ -496,8 +496,8 @@ refuse_identity(const FeAnalysis *a, Relation rel, const char *detail)
 }
 
 /* At creation: are all columns of the images that the arm reads in the log? */
-void
-fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm)
+static void
+check_identity(const FeAnalysis *a, const FeArm *arm)
 {
 	Relation	rel = RelationIdGetRelation(arm->source);
 	Bitmapset  *identity;
@@ -528,4 +528,44 @@ fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm)
 							psprintf(_("A long value of column \"%s\" that an update leaves as it is is not in the write-ahead log."),
 									 get_attname(arm->source, attnum, false)));
 	RelationClose(rel);
+}
+
+/* ---- several arms ---------------------------------------------------------------------- */
+
+static void
+refuse_mixture(const FeAnalysis *a, const FeArm *arm)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("rows of a table and changes of a table cannot be counted in one feature view"),
+			 errhint("Create two feature views; they may share a redis_key."),
+			 fe_errposition(a, fe_relation_location(a, arm->source, 0))));
+}
+
+/* Each reading of a change would take the one before it for an earlier change. */
+static void
+refuse_second_reading(const FeAnalysis *a, const FeArm *arm)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("before_at is not supported where the changes of a table are read more than once"),
+			 errhint("Read them once, with the conditions of all readings joined by OR."),
+			 fe_errposition(a, fe_relation_location(a, arm->source, 1))));
+}
+
+void
+fe_changes_check_arms(const FeAnalysis *a, const FePlan *plan)
+{
+	for (int i = 0; i < plan->narms; i++)
+	{
+		const FeArm *arm = &plan->arms[i];
+
+		if ((arm->form == FE_FORM_CHANGES) != fe_plan_is_stream(plan))
+			refuse_mixture(a, arm);
+		if (arm->form == FE_FORM_CHANGES && a->check)
+			check_identity(a, arm);
+		for (int other = 0; arm->uses_before_at && other < i; other++)
+			if (plan->arms[other].source == arm->source)
+				refuse_second_reading(a, arm);
+	}
 }

@@ -96,25 +96,77 @@ append_table(CheckSql *c, Oid relid, int sample)
 {
 	double		percent = sample_percent(relid, sample);
 
-	appendStringInfo(&c->sql, "ONLY %s", qualified_relation(relid));
+	appendStringInfo(&c->sql, "%s%s", fe_is_partitioned(relid) ? "" : "ONLY ",
+					 qualified_relation(relid));
 	if (percent < 100)
 		appendStringInfo(&c->sql, " TABLESAMPLE SYSTEM (%g)", percent);
+}
+
+static void
+append_conditions(CheckSql *c, List *where, List *names)
+{
+	const char *sep = " WHERE ";
+	ListCell   *lc;
+
+	foreach(lc, where)
+	{
+		appendStringInfo(&c->sql, "%s(%s)", sep,
+						 deparse_expression(lfirst(lc), names, true, false));
+		sep = " AND ";
+	}
+}
+
+/* One query of a UNION ALL; implicit casts are written, for they are the union's. */
+static void
+append_arm(CheckSql *c, const FeFlatArm *arm, int sample)
+{
+	List	   *names = fe_row_names(NULL, arm->source);
+	const char *sep = "SELECT ";
+	ListCell   *lc;
+
+	foreach(lc, arm->columns)
+	{
+		appendStringInfo(&c->sql, "%s%s", sep, deparse_expression(lfirst(lc), names, true, true));
+		sep = ", ";
+	}
+	appendStringInfoString(&c->sql, arm->columns == NIL ? "SELECT FROM " : " FROM ");
+	append_table(c, arm->source, sample);
+	append_conditions(c, arm->where, names);
+}
+
+static void
+append_arms(CheckSql *c, int sample)
+{
+	const char *sep = "(";
+	ListCell   *lc;
+
+	foreach(lc, c->flat->arms)
+	{
+		appendStringInfoString(&c->sql, sep);
+		append_arm(c, lfirst(lc), sample);
+		sep = " UNION ALL ";
+	}
+	sep = ") AS u(";
+	for (int i = 0; i < c->flat->row_desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(c->flat->row_desc, i);
+
+		appendStringInfo(&c->sql, "%s%s", sep, quote_identifier(NameStr(att->attname)));
+		sep = ", ";
+	}
+	appendStringInfoString(&c->sql, c->flat->row_desc->natts == 0 ? ") AS u" : ")");
 }
 
 /* What the definition reads, or of each table a sample for so many entities. */
 static void
 append_source(CheckSql *c, int sample)
 {
-	const char *sep = " WHERE ";
-	ListCell   *lc;
-
 	appendStringInfoString(&c->sql, " FROM ");
-	append_table(c, ((FeFlatArm *) linitial(c->flat->arms))->source, sample);
-	foreach(lc, c->flat->where)
-	{
-		appendStringInfo(&c->sql, "%s%s", sep, source_expression(c, lfirst(lc)));
-		sep = " AND ";
-	}
+	if (c->flat->row_desc)
+		append_arms(c, sample);
+	else
+		append_table(c, ((FeFlatArm *) linitial(c->flat->arms))->source, sample);
+	append_conditions(c, c->flat->where, c->names);
 }
 
 /* The keys' expressions over the source row, named as the relation's columns. */

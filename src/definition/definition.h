@@ -117,8 +117,8 @@ extern void fe_changes_refuse_images(const FeAnalysis *a, Node *node);
 extern void fe_changes_check_rights(const FeAnalysis *a, Query *query, Oid role);
 /* Lets a stored definition depend on the tables whose changes it reads, not on their types. */
 extern void fe_changes_depend_on_tables(Oid definition);
-/* Creation: ERROR unless what the arm needs is in the log. */
-extern void fe_changes_check_identity(const FeAnalysis *a, const FeArm *arm);
+/* ERROR for arms that do not go together; at creation also unless what they need is in the log. */
+extern void fe_changes_check_arms(const FeAnalysis *a, const FePlan *plan);
 /* attrs: attribute numbers of the change row that the arm needs. */
 extern void fe_changes_split_attrs(FeArm *arm, const Bitmapset *attrs);
 /* Describes change rows of a table; a copy. */
@@ -139,6 +139,8 @@ extern char *fe_check_statement(const FePlan *plan, int sample);
 
 /* Refuses tables that cannot be a source; whole_rows: of their rows, which change. */
 extern void fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows);
+/* ALTER TABLE statements, each with a semicolon and a space after it; NULL: none is needed. */
+extern char *fe_partitions_missing_identities(Oid root);
 
 /* ---- windows.c ------------------------------------------------------------ */
 

@@ -53,19 +53,36 @@ expr_text(ExplainContext *cxt, int expr)
 /* ---- source and keys ----------------------------------------------------------- */
 
 static void
+explain_partitions(ExplainContext *cxt, Oid source, const char *name)
+{
+	char	   *statements = fe_partitions_missing_identities(source);
+
+	put(cxt, "source", name, statements == NULL ?
+		"partitioned, replica identity FULL of every partition: updates and deletes are followed" :
+		psprintf("partitioned; needs %sor append_only => true", statements));
+}
+
+static void
 explain_source(ExplainContext *cxt, Oid source)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(source));
 	Form_pg_class rel;
 	char	   *name;
 	bool		full;
+	bool		partitioned;
 
 	if (!HeapTupleIsValid(tup))
 		elog(ERROR, "cache lookup failed for relation %u", source);
 	rel = (Form_pg_class) GETSTRUCT(tup);
 	name = quote_qualified_identifier(get_namespace_name(rel->relnamespace), NameStr(rel->relname));
 	full = rel->relreplident == REPLICA_IDENTITY_FULL;
+	partitioned = rel->relkind == RELKIND_PARTITIONED_TABLE;
 	ReleaseSysCache(tup);
+	if (partitioned)
+	{
+		explain_partitions(cxt, source, name);
+		return;
+	}
 	if (fe_plan_is_stream(cxt->plan))
 		put(cxt, "changes of", name,
 			full ? "replica identity FULL: the rows before and after each change are known" :
@@ -74,6 +91,21 @@ explain_source(ExplainContext *cxt, Oid source)
 		put(cxt, "source", name,
 			full ? "replica identity FULL: updates and deletes are followed" :
 			psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL, or append_only => true", name));
+}
+
+static void
+explain_where(ExplainContext *cxt, const FeArm *arm)
+{
+	List	   *names = fe_row_names(arm->form == FE_FORM_CHANGES ? fe_arm_row_desc(arm) : NULL,
+									  arm->source);
+	char	   *note = "evaluated once for each row image";
+
+	if (arm->where < 0)
+		return;
+	if (cxt->plan->narms > 1)
+		note = psprintf("%s of %s", note, get_rel_name(arm->source));
+	put(cxt, "where", deparse_expression(list_nth(arm->rowexprs, arm->where), names, false, false),
+		note);
 }
 
 static void
@@ -92,8 +124,8 @@ explain_sources_and_keys(ExplainContext *cxt)
 		put(cxt, "key", plan->keys[i].name,
 			psprintf("%s, of type %s", expr_text(cxt, plan->keys[i].expr),
 					 format_type_be(plan->keys[i].type)));
-	if (plan->where >= 0)
-		put(cxt, "where", expr_text(cxt, plan->where), "evaluated once for each row image");
+	for (int i = 0; i < plan->narms; i++)
+		explain_where(cxt, &plan->arms[i]);
 }
 
 /* What an error does matters where something is computed for each row. */
@@ -103,8 +135,9 @@ explain_errors(ExplainContext *cxt)
 	int			computed = 0;
 	ListCell   *lc;
 
-	foreach(lc, cxt->plan->rowexprs)
-		computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+	for (int i = 0; i < cxt->plan->narms; i++)
+		foreach(lc, cxt->plan->arms[i].rowexprs)
+			computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
 	if (computed > 0)
 		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
 											 computed), computed),

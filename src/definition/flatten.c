@@ -21,30 +21,14 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "definition/definition.h"
+#include "definition/flatten.h"
 
-/* What the FROM of a query, and of those below that only project, comes down to. */
-typedef struct FlatRow
-{
-	List	   *arms;			/* FeFlatArm *; one at first */
-	List	   *where;			/* Node *, ANDed; over the row */
-} FlatRow;
-
-/* A query of the nest, and the ones that its range table holds. */
-typedef struct FlatLevel
-{
-	FeAnalysis *a;
-	FlatRow    *row;
-	Query	   *query;
-	struct FlatLevel *parent;
-	struct FlatLevel **below;	/* by range table index - 1 */
-	int			source;			/* range table index of the source table, 0 = none */
-} FlatLevel;
+typedef FeFlatLevel FlatLevel;
 
 static Node *flatten_expr(Node *node, void *arg);
 
-static FlatLevel *
-make_level(FlatLevel *parent, FeAnalysis *a, FlatRow *row, Query *query)
+FeFlatLevel *
+fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row, Query *query)
 {
 	FlatLevel  *level = palloc0(sizeof(FlatLevel));
 
@@ -66,8 +50,8 @@ is_grouped(const Query *query)
 
 /* ---- clauses that are refused ------------------------------------------------ */
 
-static int
-first_location(List *targets)
+int
+fe_targets_location(List *targets)
 {
 	ListCell   *lc;
 
@@ -160,16 +144,10 @@ refuse(FlatLevel *level, int location, const char *what, const char *hint)
 			 fe_errposition(level->a, location)));
 }
 
-/* Location of the second arm of a set operation. */
-static int
-set_operation_location(Query *query)
+void
+fe_flat_refuse(const FeFlatLevel *level, int location, const char *what, const char *hint)
 {
-	Node	   *right = ((SetOperationStmt *) query->setOperations)->rarg;
-
-	while (IsA(right, SetOperationStmt))
-		right = ((SetOperationStmt *) right)->larg;
-	return first_location(rt_fetch(((RangeTblRef *) right)->rtindex,
-								   query->rtable)->subquery->targetList);
+	refuse((FlatLevel *) level, location, what, hint);
 }
 
 static void
@@ -203,9 +181,6 @@ refuse_clauses(FlatLevel *level)
 
 	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL)
 		refuse(level, -1, _("statements other than SELECT are"), NULL);
-	if (query->setOperations != NULL)
-		refuse(level, set_operation_location(query), _("UNION, INTERSECT and EXCEPT are"),
-			   _("Create one feature view for each table; views may share a redis_key."));
 	if (query->hasModifyingCTE)
 		refuse(level, -1, _("data-modifying WITH queries are"), NULL);
 	if (query->hasRecursive)
@@ -265,7 +240,7 @@ level_below(FlatLevel *level, int rtindex)
 		query = castNode(Query, find_cte(level, rte, &parent)->ctequery);
 	else
 		return NULL;
-	level->below[rtindex - 1] = make_level(parent, level->a, level->row, query);
+	level->below[rtindex - 1] = fe_flat_level(parent, level->a, level->row, query);
 	return level->below[rtindex - 1];
 }
 
@@ -315,6 +290,8 @@ flatten_var(Var *var, FlatLevel *level)
 	below = level_below(level, var->varno);
 	if (below == NULL)
 		refuse(level, var->location, _("this column's origin is"), NULL);
+	if (below->query->setOperations)
+		return fe_union_column(below, var->varattno);
 	tle = list_nth(below->query->targetList, var->varattno - 1);
 	return flatten_expr((Node *) tle->expr, below);
 }
@@ -349,6 +326,12 @@ flatten_expr(Node *node, void *arg)
 	return expression_tree_mutator(node, flatten_expr, level);
 }
 
+Node *
+fe_flatten_expr(Node *node, FeFlatLevel *level)
+{
+	return flatten_expr(node, level);
+}
+
 /* ---- FROM ---------------------------------------------------------------------- */
 
 static void
@@ -362,16 +345,18 @@ static void
 take_source(FlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
-	FlatRow    *row = level->row;
+	FeFlatRow  *row = level->row;
 	FeFlatArm  *arm;
+	int			mentioned = 0;
+	ListCell   *lc;
 
+	foreach(lc, row->arms)
+		mentioned += ((FeFlatArm *) lfirst(lc))->source == rte->relid;
 	if (row->arms != NIL)
-		refuse(level,
-			   fe_relation_location(level->a, rte->relid,
-									rte->relid == ((FeFlatArm *) linitial(row->arms))->source ? 1 : 0),
-			   _("joins are"),
-			   _("A feature view reads one table; join the feature view with other tables when "
-				 "reading it."));
+		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, mentioned),
+					   _("joins are"),
+					   _("A feature view reads one table; join the feature view with other tables "
+						 "when reading it."));
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid, true);
@@ -405,8 +390,6 @@ take_function(FlatLevel *level, int rtindex)
 	level->a->stream = true;
 }
 
-static void flatten_query_from(FlatLevel *level);
-
 static void
 flatten_from_ref(FlatLevel *level, int rtindex)
 {
@@ -426,12 +409,7 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 	below = level_below(level, rtindex);
 	if (below == NULL)
 		refuse(level, -1, _("this item of FROM is"), _("A feature view reads one table."));
-	refuse_clauses(below);
-	if (is_grouped(below->query))
-		refuse(level, first_location(below->query->targetList),
-			   _("grouping below the grouping is"),
-			   _("One grouped query is allowed, with projections below and above it."));
-	flatten_query_from(below);
+	fe_flatten_projection(below);
 }
 
 static void
@@ -463,6 +441,20 @@ flatten_query_from(FlatLevel *level)
 	foreach(lc, level->query->jointree->fromlist)
 		flatten_from_item(level, lfirst(lc));
 	take_quals(level, level->query->jointree->quals, &level->row->where);
+}
+
+void
+fe_flatten_projection(FeFlatLevel *level)
+{
+	refuse_clauses(level);
+	if (is_grouped(level->query))
+		fe_flat_refuse(level, fe_targets_location(level->query->targetList),
+					   _("grouping below the grouping is"),
+					   _("One grouped query is allowed, with projections below and above it."));
+	if (level->query->setOperations)
+		fe_flatten_union(level);
+	else
+		flatten_query_from(level);
 }
 
 /* ---- the grouped query ---------------------------------------------------------- */
@@ -505,7 +497,21 @@ refuse_ungrouped(FlatLevel *level)
 			 errmsg("a feature view needs GROUP BY with one or more key columns"),
 			 errdetail("The key columns say whose features a row holds."),
 			 errhint("Write SELECT customer_id, count(*) AS orders FROM ... GROUP BY customer_id."),
-			 fe_errposition(level->a, first_location(level->query->targetList))));
+			 fe_errposition(level->a, fe_targets_location(level->query->targetList))));
+}
+
+/* What is grouped can be brought together when it is read. */
+static void
+refuse_union(FlatLevel *level)
+{
+	Query	   *query = level->query;
+
+	if (query->setOperations)
+		fe_flat_refuse(level, fe_union_location(query, query->setOperations),
+					   _("UNION, INTERSECT and EXCEPT above the grouping are"),
+					   _("Several tables are brought together below it: SELECT customer_id, count(*) "
+						 "AS n FROM (SELECT customer_id FROM orders UNION ALL SELECT customer_id FROM "
+						 "refunds) AS u GROUP BY customer_id."));
 }
 
 /* Walks down the outer SELECTs to the grouped one, and takes its clauses. */
@@ -521,6 +527,7 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 		List	   *from = level->query->jointree->fromlist;
 		FlatLevel  *below = NULL;
 
+		refuse_union(level);
 		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
 			below = level_below(level, ((RangeTblRef *) linitial(from))->rtindex);
 		if (below == NULL)
@@ -533,9 +540,10 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 		refuse_ungrouped(level);
 	flatten_query_from(level);
 	if (level->row->arms == NIL)
-		refuse(level, first_location(level->query->targetList), _("a query without a table is"),
+		refuse(level, fe_targets_location(level->query->targetList), _("a query without a table is"),
 			   NULL);
 	flat->arms = level->row->arms;
+	flat->row_desc = level->row->desc;
 	flat->where = level->row->where;
 	flatten_keys(level, flat);
 	take_quals(level, level->query->havingQual, &flat->having);
@@ -572,7 +580,7 @@ FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
 	FeFlat	   *flat = palloc0(sizeof(FeFlat));
-	FlatLevel  *top = make_level(NULL, a, palloc0(sizeof(FlatRow)), query);
+	FlatLevel  *top = fe_flat_level(NULL, a, palloc0(sizeof(FeFlatRow)), query);
 	ListCell   *lc;
 
 	flatten_grouped(top, flat);

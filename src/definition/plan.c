@@ -108,6 +108,12 @@ watch(Oid relid)
 	(void) hash_search(watched, &relid, HASH_ENTER, NULL);
 }
 
+void
+fe_catalog_watch(Oid relid)
+{
+	watch(relid);
+}
+
 /* ---- compiling -------------------------------------------------------------------- */
 
 Query *

@@ -267,6 +267,52 @@ extern Oid	fe_owner_of_view(int32 viewid);
  */
 extern bool fe_definition_swap(int32 viewid);
 
+/* ---- partitions.c ------------------------------------------------------ */
+
+/* A table below a partitioned one, at any depth. */
+typedef struct FePartition
+{
+	Oid			relid;
+	TransactionId attached;		/* the (sub)transaction that made it one */
+} FePartition;
+
+typedef struct FePartitions
+{
+	int			n;
+	int			max;
+	FePartition *items;			/* sorted */
+} FePartitions;
+
+typedef enum FePartitionsChange
+{
+	FE_PARTITIONS_SAME,
+	FE_PARTITIONS_GREW,			/* by such that were created empty, as partitions */
+	FE_PARTITIONS_OTHERS		/* rows may have come or gone that the log does not tell of */
+} FePartitionsChange;
+
+extern bool fe_is_partitioned(Oid relid);
+extern bool fe_plan_reads_partitions(const FePlan *plan);
+/*
+ * Why the log does not tell of a partition's changes, without capital and full
+ * stop; NULL: it does.  *full: old rows are in it (source.c).
+ */
+extern char *fe_partition_problem(Oid relid, bool *full);
+/*
+ * Of all arms of a plan; look_at, unless NULL, is called for each partitioned
+ * table before what is below it is read.
+ */
+extern FePartitions *fe_partitions_of_plan(const FePlan *plan, void (*look_at) (Oid relid));
+/* Appends those of one table; nothing when it is not partitioned. */
+extern void fe_partitions_add(FePartitions *list, Oid root, void (*look_at) (Oid relid));
+/* From one list to a later one. */
+extern FePartitionsChange fe_partitions_compare(const FePartitions *old,
+												const FePartitions *new);
+extern uint64 fe_partitions_hash(const FePartitions *list); /* 0: there are none */
+extern bytea *fe_partitions_encode(const FePartitions *list);
+extern FePartitions *fe_partitions_decode(const bytea *data);
+/* Changes of this relation count in fe_catalog_change_count() from now on. */
+extern void fe_catalog_watch(Oid relid);
+
 /* ---- run (program.c) -------------------------------------------------- */
 
 /*

@@ -6,7 +6,8 @@
  * ALTER TABLE ... ALTER COLUMN ... SET EXPRESSION (PostgreSQL 17) computes a
  * stored generated column anew.  The server lets it pass, although views depend
  * on the column, and nothing of it is decoded: feature views that use a stored
- * generated column of a table that is rewritten are built anew.
+ * generated column of a table that is rewritten, or of one that this is a partition
+ * of, are built anew.
  *
  * Runs in the user's backend, in the transaction of ALTER TABLE: the new
  * generation is seen when that commits.  Takes row locks in our catalogue.
@@ -31,7 +32,8 @@ fe_source_rewritten(PG_FUNCTION_ARGS)
 					   "JOIN pg_attribute a ON d.refclassid = 'pg_class'::regclass "
 					   "AND a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
 					   "WHERE r.ev_class = c.definition AND a.attgenerated = 's' "
-					   "AND a.attrelid = pg_event_trigger_table_rewrite_oid())",
+					   "AND (a.attrelid = pg_event_trigger_table_rewrite_oid() OR a.attrelid IN "
+					   "(SELECT pg_partition_ancestors(pg_event_trigger_table_rewrite_oid()))))",
 					   0, NULL, NULL, NULL);
 	PG_RETURN_NULL();
 }

@@ -12,6 +12,7 @@
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -52,6 +53,7 @@ check_kind(const Source *s)
 	switch (s->form->relkind)
 	{
 		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
 			return;
 		case RELKIND_VIEW:
 			refuse_source(s, _("It is a view."),
@@ -66,10 +68,6 @@ check_kind(const Source *s)
 			refuse_source(s, _("It is a foreign table, whose changes are not in this server's "
 							   "write-ahead log."),
 						  _("Create the feature view in the database that holds the table."));
-			break;
-		case RELKIND_PARTITIONED_TABLE:
-			refuse_source(s, _("It is a partitioned table, which is not supported yet."),
-						  _("Name one of its partitions."));
 			break;
 		default:
 			refuse_source(s, _("It is not a table."), NULL);
@@ -89,7 +87,8 @@ check_logged(const Source *s)
 	if (s->form->relpersistence == RELPERSISTENCE_UNLOGGED)
 		refuse_source(s, _("It is an unlogged table, whose changes are not logged."),
 					  psprintf(_("ALTER TABLE %s SET LOGGED;"), qualified_name(s)));
-	if (find_inheritance_children(s->relid, NoLock) != NIL)
+	if (s->form->relkind != RELKIND_PARTITIONED_TABLE &&
+		find_inheritance_children(s->relid, NoLock) != NIL)
 		refuse_source(s, _("Other tables inherit from it."),
 					  _("Feature views read one table; inheritance is not supported."));
 }
@@ -101,6 +100,104 @@ check_security(const Source *s)
 		refuse_source(s, _("Row-level security is enabled on it."),
 					  _("A feature view holds every row. Create it as the table's owner or as a "
 						"role with BYPASSRLS."));
+}
+
+/* ---- partitions ---------------------------------------------------------------- */
+
+char *
+fe_partition_problem(Oid relid, bool *full)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class form;
+	char	   *problem = NULL;
+
+	*full = true;
+	if (!HeapTupleIsValid(tup))
+		return NULL;			/* gone, and its rows with it: that is noticed */
+	form = (Form_pg_class) GETSTRUCT(tup);
+	if (form->relkind == RELKIND_FOREIGN_TABLE)
+		problem = psprintf(_("partition \"%s\" is a foreign table, whose changes are not in this "
+							 "server's write-ahead log"), NameStr(form->relname));
+	else if (form->relkind == RELKIND_RELATION)
+	{
+		*full = form->relreplident == REPLICA_IDENTITY_FULL;
+		if (form->relpersistence != RELPERSISTENCE_PERMANENT)
+			problem = psprintf(_("partition \"%s\" is not a permanent table, so its changes are not logged"),
+							   NameStr(form->relname));
+	}
+	ReleaseSysCache(tup);
+	return problem;
+}
+
+#define MAX_HINTS	20			/* statements written out */
+
+/* The statements that give the partitions a full replica identity; NULL: all have one. */
+static char *
+missing_identities(const FePartitions *partitions)
+{
+	StringInfoData buf;
+	int			missing = 0;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < partitions->n; i++)
+	{
+		Oid			relid = partitions->items[i].relid;
+		bool		full;
+
+		(void) fe_partition_problem(relid, &full);
+		if (!full && missing++ < MAX_HINTS)
+			appendStringInfo(&buf, "ALTER TABLE %s.%s REPLICA IDENTITY FULL; ",
+							 quote_identifier(get_namespace_name(get_rel_namespace(relid))),
+							 quote_identifier(get_rel_name(relid)));
+	}
+	if (missing > MAX_HINTS)
+		appendStringInfo(&buf, _("and so on for %d more; "), missing - MAX_HINTS);
+	return missing > 0 ? buf.data : NULL;
+}
+
+char *
+fe_partitions_missing_identities(Oid root)
+{
+	FePartitions partitions = {0};
+
+	fe_partitions_add(&partitions, root, NULL);
+	return missing_identities(&partitions);
+}
+
+static void
+check_partitions(const Source *s)
+{
+	FePartitions partitions = {0};
+	char	   *statements;
+
+	fe_partitions_add(&partitions, s->relid, NULL);
+	for (int i = 0; i < partitions.n; i++)
+	{
+		bool		full;
+		char	   *problem = fe_partition_problem(partitions.items[i].relid, &full);
+
+		if (problem)
+			problem[0] = pg_toupper((unsigned char) problem[0]);
+		if (problem)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" cannot be the source of a feature view",
+							NameStr(s->form->relname)),
+					 errdetail("%s.", problem),
+					 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
+	}
+	statements = s->a->append_only ? NULL : missing_identities(&partitions);
+	if (statements)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("every partition of \"%s\" needs REPLICA IDENTITY FULL to be the source of a "
+						"feature view", NameStr(s->form->relname)),
+				 errdetail("An update or delete takes the old row out of the features, so the old row "
+						   "must be in the write-ahead log. A partition does not take the replica "
+						   "identity of the table above."),
+				 errhint("%sor, if rows are only ever inserted, create the feature view with "
+						 "append_only => true.", statements),
+				 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
 }
 
 static void
@@ -119,6 +216,15 @@ check_replica_identity(const Source *s)
 			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
 }
 
+/* Of a stream: a row that moves to another partition would be two changes. */
+static void
+refuse_partitions(const Source *s)
+{
+	if (s->form->relkind == RELKIND_PARTITIONED_TABLE)
+		refuse_source(s, _("It is a partitioned table, whose changes as a stream are not supported yet."),
+					  _("Name one of its partitions: changes(NULL::partition)."));
+}
+
 void
 fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 {
@@ -135,7 +241,11 @@ fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 	{
 		check_logged(&s);
 		check_security(&s);
-		if (whole_rows)
+		if (!whole_rows)
+			refuse_partitions(&s);
+		else if (s.form->relkind == RELKIND_PARTITIONED_TABLE)
+			check_partitions(&s);
+		else
 			check_replica_identity(&s);
 	}
 	ReleaseSysCache(tup);

@@ -58,6 +58,7 @@ typedef struct FeWriting
 	XLogRecPtr	since;			/* what was stored before */
 	bool		full;
 	bool		at_ease;		/* with rests */
+	FeViewShared *view;
 	int64		cycle;
 	int32		number;			/* of the next chunk */
 	int64		entities;
@@ -173,6 +174,25 @@ write_chunks(FeWriting *w)
 	return more;
 }
 
+/*
+ * The partitions that state has rows of, as the ingest worker knows them.  Where
+ * the catalogue is ahead of it, recovery must not take the view for whole.
+ */
+static void
+write_partitions(FeWriting *w)
+{
+	FePartitions *partitions = fe_partitions_of_plan(w->plan, NULL);
+	bool		known = fe_partitions_hash(partitions) ==
+		pg_atomic_read_u64(&w->view->partitions_hash);
+	Oid			types[] = {INT4OID, BYTEAOID, BOOLOID};
+	Datum		values[] = {Int32GetDatum(w->plan->viewid),
+	PointerGetDatum(fe_partitions_encode(partitions)), BoolGetDatum(known)};
+
+	fe_durable_execute("UPDATE feature_engine.checkpoint"
+					   " SET partitions = CASE WHEN $3 THEN $2 END WHERE viewid = $1",
+					   lengthof(types), types, values, SPI_OK_UPDATE);
+}
+
 /* The cycle is whole: recovery may build on it. */
 static void
 write_row(FeWriting *w)
@@ -200,6 +220,8 @@ write_row(FeWriting *w)
 					   " more_bytes = CASE WHEN $7 THEN 0 ELSE c.more_bytes + $9 END,"
 					   " written_at = pg_catalog.now()",
 					   lengthof(types), types, values, SPI_OK_INSERT);
+	if (fe_plan_reads_partitions(w->plan))
+		write_partitions(w);
 	if (w->full)
 		fe_durable_execute("DELETE FROM feature_engine.checkpoint_chunk"
 						   " WHERE viewid = $1 AND cycle < $6",
@@ -218,7 +240,7 @@ write_row(FeWriting *w)
 static void
 write_view(FePlan *plan, FeViewShared *view, bool at_ease)
 {
-	FeWriting	w = {.plan = plan, .at_ease = at_ease};
+	FeWriting	w = {.plan = plan, .view = view, .at_ease = at_ease};
 	MemoryContext old;
 
 	w.cxt = AllocSetContextCreate(TopMemoryContext, "feature_engine checkpoint",

@@ -32,6 +32,8 @@ typedef struct FeStored
  * whole; *why is set where there is something that ought to be of use and is not.
  */
 extern bool fe_durable_find(const FePlan *plan, FeStored *stored, const char **why);
+/* The partitions that what is stored has rows of; NULL: not known. */
+extern FePartitions *fe_durable_partitions(const FePlan *plan);
 /*
  * Loads it into an empty view.  False: it is not intact,
  * *why says so, and what was loaded is to be thrown away.  ERROR when memory is

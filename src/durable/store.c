@@ -99,6 +99,31 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	return found && *why == NULL;
 }
 
+FePartitions *
+fe_durable_partitions(const FePlan *plan)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(plan->viewid)};
+	FePartitions *partitions = NULL;
+
+	SPI_connect();
+	fe_durable_execute("SELECT partitions FROM feature_engine.checkpoint"
+					   " WHERE viewid = $1 AND partitions IS NOT NULL",
+					   1, types, values, SPI_OK_SELECT);
+	if (SPI_processed == 1)
+	{
+		bool		isnull;
+		Datum		data = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(cxt);
+
+		partitions = fe_partitions_decode(DatumGetByteaPP(data));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return partitions;
+}
+
 /* ---- loading ------------------------------------------------------------------- */
 
 static bool

@@ -209,6 +209,8 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	}
 	foreach(lc, txn->truncated)
 		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
+	foreach(lc, txn->rebuilt)
+		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TRUNCATED_IN_PART);
 }
 
 /* A transaction is in: everybody may see it. */
@@ -342,6 +344,7 @@ static void
 end_txn(FeApply *apply)
 {
 	apply->current.end = apply->nops;
+	fe_evaluate_truncations(apply);
 	if (apply->ntxns == apply->max_txns)
 	{
 		apply->max_txns *= 2;
@@ -362,6 +365,7 @@ evaluate_record(FeApply *apply, const FeRecord *rec)
 			end_txn(apply);
 			break;
 		case FE_RECORD_TRUNCATE:
+		case FE_RECORD_TRUNCATE_PART:
 			fe_evaluate_truncate(apply, rec);
 			break;
 		case FE_RECORD_INSERT:

@@ -251,6 +251,7 @@ fe_backfill_schedule(FeIngest *ingest)
 {
 	ListCell   *lc;
 
+	fe_ingest_begin_rebuilds(ingest);
 	retry_failed(ingest);
 	if (ingest->pending || fe_history_rewound(ingest))
 		return;

@@ -3,8 +3,8 @@
  *		Building views from the rows that are already there: the helper.
  *
  * A dynamic background worker of its own, started by the ingest worker.  It
- * reads one or more tables under one snapshot and sends the captured columns of
- * every row as change records.  It takes ACCESS SHARE on the tables, a reader's
+ * reads one or more tables, or their partitions, under one snapshot and sends the
+ * captured columns of every row as change records.  It takes ACCESS SHARE on the tables, a reader's
  * lock, before the snapshot, and keeps it until the worker has applied the last
  * row.  It never waits for a lock while it holds another: a transaction that
  * locks the tables in another order must not become part of a deadlock.
@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "replication/message.h"
@@ -23,10 +24,12 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "ingest/ingest.h"
 
@@ -38,7 +41,8 @@ typedef struct FeHelper
 	FeBackfillShared *shared;
 	shm_mq_handle *queue;
 	FeCaptureSet *set;
-	Relation   *rels;			/* by table of the set */
+	List	   *locked;			/* Oids: the set's tables and all partitions */
+	List	   *parts;			/* FePart * */
 	StringInfoData buf;
 	XLogRecPtr	lsn;
 } FeHelper;
@@ -90,6 +94,121 @@ attach(FeHelper *h, dsm_handle handle)
 	h->queue = shm_mq_attach(mq, h->seg, NULL);
 }
 
+/* ---- tables ---------------------------------------------------------------- */
+
+/* The set's tables, and the partitions that they have by now. */
+static List *
+tables_to_lock(FeHelper *h)
+{
+	FePartitions partitions = {0};
+	List	   *relids = NIL;
+
+	for (int i = 0; i < h->set->ntables; i++)
+	{
+		relids = lappend_oid(relids, h->set->tables[i].relid);
+		fe_partitions_add(&partitions, h->set->tables[i].relid, NULL);
+	}
+	for (int i = 0; i < partitions.n; i++)
+		relids = list_append_unique_oid(relids, partitions.items[i].relid);
+	return relids;
+}
+
+static void
+unlock_tables(List *relids)
+{
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		UnlockRelationOid(lfirst_oid(lc), AccessShareLock);
+}
+
+/*
+ * Locks those that are not locked yet, if that is possible at once.  InvalidOid,
+ * or else the one that is in use; then none more is locked.
+ */
+static Oid
+lock_at_once(FeHelper *h, List *relids)
+{
+	List	   *locked = NIL;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		if (list_member_oid(h->locked, lfirst_oid(lc)))
+			continue;
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
+		{
+			unlock_tables(locked);
+			return lfirst_oid(lc);
+		}
+		locked = lappend_oid(locked, lfirst_oid(lc));
+	}
+	h->locked = list_concat(h->locked, locked);
+	return InvalidOid;
+}
+
+/* Waits for one table at a time, holding no other's lock meanwhile. */
+static void
+lock_tables(FeHelper *h)
+{
+	Oid			in_use = linitial_oid(tables_to_lock(h));
+
+	for (;;)
+	{
+		Oid			next;
+
+		LockRelationOid(in_use, AccessShareLock);
+		h->locked = list_make1_oid(in_use);
+		next = lock_at_once(h, tables_to_lock(h));
+		if (!OidIsValid(next))
+			return;
+		unlock_tables(h->locked);
+		in_use = next;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Whatever the snapshot sees of partitions that were attached or created while we
+ * locked must be locked as well, before the snapshot: false, another one is
+ * needed.  A partition cannot go while the tables are locked, but for DETACH
+ * CONCURRENTLY: the worker will see that.
+ */
+static bool
+lock_new_partitions(FeHelper *h)
+{
+	int			before = list_length(h->locked);
+	Oid			in_use = lock_at_once(h, tables_to_lock(h));
+
+	if (OidIsValid(in_use))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("partition \"%s\" is in use", get_rel_name(in_use))));
+	return list_length(h->locked) == before;
+}
+
+static void
+estimate_rows(FeHelper *h)
+{
+	ListCell   *lc;
+
+	h->shared->rows_expected = 0;
+	foreach(lc, h->locked)
+	{
+		HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_class form;
+
+		if (!HeapTupleIsValid(tup))
+			continue;
+		form = (Form_pg_class) GETSTRUCT(tup);
+		if (form->relkind == RELKIND_RELATION && form->reltuples > 0)
+			h->shared->rows_expected += form->reltuples;
+		ReleaseSysCache(tup);
+	}
+}
+
+/* ---- the snapshot ---------------------------------------------------------- */
+
 /*
  * Takes a snapshot and publishes it, with a position in the log that decoding
  * is sure to reach and that lies after the commit of whatever it sees.
@@ -99,6 +218,13 @@ publish_snapshot(FeHelper *h)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	FeBackfillShared *shared = h->shared;
+
+	while (!lock_new_partitions(h))
+	{
+		UnregisterSnapshot(snapshot);
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+	}
+	estimate_rows(h);
 
 	if (snapshot->xcnt > shared->max_xip)
 		elog(ERROR, "snapshot holds too many transactions");
@@ -134,83 +260,79 @@ agree_on_snapshot(FeHelper *h)
 	}
 }
 
-/* ---- tables ---------------------------------------------------------------- */
+/* ---- columns -------------------------------------------------------------------- */
 
-/* Locks every table but the first, if that is possible at once. */
-static int
-lock_others(FeHelper *h, int first)
+/* A table without partitions, or one of the partitions. */
+typedef struct FePart
 {
-	for (int i = 0; i < h->set->ntables; i++)
-	{
-		if (i == first || ConditionalLockRelationOid(h->set->tables[i].relid, AccessShareLock))
-			continue;
-		for (int j = 0; j < i; j++)
-			if (j != first)
-				UnlockRelationOid(h->set->tables[j].relid, AccessShareLock);
-		return i;
-	}
-	return -1;
-}
-
-/* Waits for one table at a time, holding no other's lock meanwhile. */
-static void
-lock_tables(FeHelper *h)
-{
-	int			first = 0;
-
-	for (;;)
-	{
-		int			taken;
-
-		LockRelationOid(h->set->tables[first].relid, AccessShareLock);
-		taken = lock_others(h, first);
-		if (taken < 0)
-			return;
-		UnlockRelationOid(h->set->tables[first].relid, AccessShareLock);
-		first = taken;
-		CHECK_FOR_INTERRUPTS();
-	}
-}
+	Relation	rel;
+	const FeCaptureTable *table;	/* whose rows it has */
+	AttrNumber *attnums;		/* by column of the table, its own */
+	AttrNumber	max_attnum;
+} FePart;
 
 /* The worker reads rows as its capture set has them; before the lock that may change. */
 static void
-check_columns(const FeCaptureTable *table, Relation rel)
+require_column(const FeCaptureColumn *col, Relation rel, AttrNumber attnum)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	Form_pg_attribute att = attnum > 0 && attnum <= desc->natts ?
+		TupleDescAttr(desc, attnum - 1) : NULL;
 
-	for (int i = 0; i < table->natts; i++)
-	{
-		const FeCaptureColumn *col = &table->atts[i];
-		Form_pg_attribute att = col->attnum <= desc->natts ?
-			TupleDescAttr(desc, col->attnum - 1) : NULL;
-
-		if (att == NULL || att->attisdropped || att->atttypid != col->atttypid ||
-			att->attlen != col->attlen || att->attbyval != col->attbyval ||
-			att->attalign != col->attalign)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" was altered before it could be read",
-							RelationGetRelationName(rel))));
-	}
+	if (att == NULL || att->attisdropped || att->atttypid != col->atttypid ||
+		att->attlen != col->attlen || att->attbyval != col->attbyval ||
+		att->attalign != col->attalign)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" was altered before it could be read",
+						RelationGetRelationName(rel))));
 }
 
 static void
-open_tables(FeHelper *h)
+open_part(FeHelper *h, const FeCaptureTable *table, Oid relid)
 {
-	int			n = h->set->ntables;
+	FePart	   *part = palloc0(sizeof(FePart));
 
-	h->rels = palloc0(n * sizeof(Relation));
-	lock_tables(h);
-	for (int i = 0; i < n; i++)
+	part->rel = try_table_open(relid, NoLock);
+	if (part->rel == NULL)
+		proc_exit(0);			/* dropped meanwhile: so is the view, or it is built anew */
+	part->table = table;
+	part->attnums = palloc0(Max(table->natts, 1) * sizeof(AttrNumber));
+	for (int i = 0; i < table->natts; i++)
 	{
-		Relation	rel = try_table_open(h->set->tables[i].relid, NoLock);
+		const FeCaptureColumn *col = &table->atts[i];
 
-		if (rel == NULL)
-			proc_exit(0);		/* dropped meanwhile: so is the view */
-		check_columns(&h->set->tables[i], rel);
-		h->rels[i] = rel;
-		if (rel->rd_rel->reltuples > 0)
-			h->shared->rows_expected += rel->rd_rel->reltuples;
+		part->attnums[i] = relid == table->relid ? col->attnum :
+			get_attnum(relid, get_attname(table->relid, col->attnum, false));
+		require_column(col, part->rel, part->attnums[i]);
+		part->max_attnum = Max(part->max_attnum, part->attnums[i]);
+	}
+	h->parts = lappend(h->parts, part);
+}
+
+/*
+ * What is to be read, when all is locked and the snapshot stands.  A partition that
+ * came later is not locked, and has no rows that the snapshot sees, or the worker
+ * will have everything read again.
+ */
+static void
+open_parts(FeHelper *h)
+{
+	for (int i = 0; i < h->set->ntables; i++)
+	{
+		const FeCaptureTable *table = &h->set->tables[i];
+		FePartitions partitions = {0};
+
+		if (!fe_is_partitioned(table->relid))
+		{
+			open_part(h, table, table->relid);
+			continue;
+		}
+		fe_partitions_add(&partitions, table->relid, NULL);
+		for (int p = 0; p < partitions.n; p++)
+			if (!fe_is_partitioned(partitions.items[p].relid) &&
+				list_member_oid(h->locked, partitions.items[p].relid))
+				open_part(h, table, partitions.items[p].relid);
 	}
 }
 
@@ -239,15 +361,16 @@ send_message(FeHelper *h)
 }
 
 static void
-write_row(FeHelper *h, const FeCaptureTable *table, TupleTableSlot *slot, Datum *values,
-		  char *states)
+write_row(FeHelper *h, const FePart *part, TupleTableSlot *slot, Datum *values, char *states)
 {
-	if (table->max_attnum > 0)
-		slot_getsomeattrs(slot, table->max_attnum);
+	const FeCaptureTable *table = part->table;
+
+	if (part->max_attnum > 0)
+		slot_getsomeattrs(slot, part->max_attnum);
 	for (int i = 0; i < table->natts; i++)
 	{
 		const FeCaptureColumn *col = &table->atts[i];
-		int			a = col->attnum - 1;
+		int			a = part->attnums[i] - 1;
 
 		states[i] = slot->tts_isnull[a] ? FE_COLUMN_NULL : FE_COLUMN_VALUE;
 		values[i] = slot->tts_values[a];
@@ -259,21 +382,21 @@ write_row(FeHelper *h, const FeCaptureTable *table, TupleTableSlot *slot, Datum 
 }
 
 static void
-scan_table(FeHelper *h, const FeCaptureTable *table, Relation rel, Snapshot snapshot)
+scan_part(FeHelper *h, const FePart *part, Snapshot snapshot)
 {
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(part->rel, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(part->rel, NULL);
 	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "backfill row",
 												  ALLOCSET_DEFAULT_SIZES);
-	Datum	   *values = palloc0((table->natts + 1) * sizeof(Datum));
-	char	   *states = palloc0(table->natts + 1);
+	Datum	   *values = palloc0((part->table->natts + 1) * sizeof(Datum));
+	char	   *states = palloc0(part->table->natts + 1);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old = MemoryContextSwitchTo(row_cxt);
 
 		CHECK_FOR_INTERRUPTS();
-		write_row(h, table, slot, values, states);
+		write_row(h, part, slot, values, states);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(row_cxt);
 		if (h->buf.len >= FE_MESSAGE_BYTES)
@@ -285,12 +408,14 @@ scan_table(FeHelper *h, const FeCaptureTable *table, Relation rel, Snapshot snap
 }
 
 static void
-scan_tables(FeHelper *h, Snapshot snapshot)
+scan_parts(FeHelper *h, Snapshot snapshot)
 {
+	ListCell   *lc;
+
 	initStringInfo(&h->buf);
 	start_message(h);
-	for (int i = 0; i < h->set->ntables; i++)
-		scan_table(h, &h->set->tables[i], h->rels[i], snapshot);
+	foreach(lc, h->parts)
+		scan_part(h, lfirst(lc), snapshot);
 	send_message(h);
 }
 
@@ -298,6 +423,7 @@ void
 fe_backfill_worker_main(Datum arg)
 {
 	FeHelper	h = {0};
+	ListCell   *lc;
 	Snapshot	snapshot;
 	dsm_handle	handle;
 	Oid			dboid = DatumGetObjectId(arg);
@@ -310,19 +436,20 @@ fe_backfill_worker_main(Datum arg)
 	fe_inject_point(FE_ROLE_BACKFILL);
 	StartTransactionCommand();
 	fe_inject_wait("backfill-lock");
-	open_tables(&h);
+	lock_tables(&h);
 	fe_inject_wait("backfill-locked");
 	snapshot = agree_on_snapshot(&h);
 	PushActiveSnapshot(snapshot);
 	fe_inject_wait("backfill-scan");
-	scan_tables(&h, snapshot);
+	open_parts(&h);
+	scan_parts(&h, snapshot);
 	PopActiveSnapshot();
 	UnregisterSnapshot(snapshot);
 	set_phase(&h, FE_BACKFILL_SCANNED);
 	send_bytes(&h, 1, "");
 	wait_phase_change(&h, FE_BACKFILL_SCANNED);
-	for (int i = 0; i < h.set->ntables; i++)
-		table_close(h.rels[i], AccessShareLock);
+	foreach(lc, h.parts)
+		table_close(((FePart *) lfirst(lc))->rel, AccessShareLock);
 	CommitTransactionCommand();
 	proc_exit(0);
 }

@@ -280,6 +280,19 @@ fe_checkpoint_load_view(FeIngest *ingest, FeIngestView *view, const FeStored *st
 	return true;
 }
 
+/* Is what is stored of the partitions of today, but for new ones that were empty? */
+static bool
+is_of_partitions(const FeIngestView *view)
+{
+	FePartitions *stored;
+
+	if (!fe_plan_reads_partitions(view->plan))
+		return true;
+	stored = fe_durable_partitions(view->plan);
+	return stored != NULL &&
+		fe_partitions_compare(stored, view->partitions) != FE_PARTITIONS_OTHERS;
+}
+
 XLogRecPtr
 fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 {
@@ -309,6 +322,11 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 		if (found && !fe_slot_reaches(MyDatabaseId, stored.lsn))
 		{
 			why = "the replication slot does not reach back to it";
+			found = false;
+		}
+		if (found && !is_of_partitions(view))
+		{
+			why = "partitions were attached, detached or dropped since";
 			found = false;
 		}
 		if (found && fe_checkpoint_load_view(ingest, view, &stored, &why))

@@ -229,6 +229,8 @@ check_old_row(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absen
 	if (!rec->has_old || absent_old > 0)
 	{
 		fe_ingest_fail_view(apply->ingest, view,
+							fe_is_partitioned(rec->relid) ?
+							"the old values of a changed row are not in the log: every partition of the table needs REPLICA IDENTITY FULL" :
 							"the old values of a changed row are not in the log: the table needs REPLICA IDENTITY FULL");
 		return false;
 	}
@@ -383,7 +385,57 @@ fe_evaluate_change(FeApply *apply, const FeRecord *rec)
 	}
 }
 
-/* TRUNCATE: what the transaction did to the view so far no longer counts. */
+/* ---- TRUNCATE ---------------------------------------------------------------- */
+
+/* Drops what the transaction did to the view so far; false: that was nothing. */
+static bool
+drop_ops(FeApply *apply, const FeIngestView *view)
+{
+	int			kept = apply->current.first;
+	int			n = apply->nops;
+
+	for (int op = apply->current.first; op < n; op++)
+		if (apply->ops[op].view != view)
+			apply->ops[kept++] = apply->ops[op];
+	apply->nops = kept;
+	return kept < n;
+}
+
+static bool
+reads_other_tables(const FePlan *plan, Oid relid)
+{
+	for (int i = 0; i < plan->narms; i++)
+		if (plan->arms[i].source != relid)
+			return true;
+	return false;
+}
+
+/* One of the tables of a view is empty; whether all are shows at the end. */
+static void
+note_truncation(FeApply *apply, FeIngestView *view, const FeRecord *rec)
+{
+	FeTruncation *truncation = NULL;
+	ListCell   *lc;
+
+	foreach(lc, apply->current.truncations)
+		if (((FeTruncation *) lfirst(lc))->view == view)
+			truncation = lfirst(lc);
+	if (truncation == NULL)
+	{
+		truncation = palloc0(sizeof(FeTruncation));
+		truncation->view = view;
+		apply->current.truncations = lappend(apply->current.truncations, truncation);
+	}
+	truncation->relids = list_append_unique_oid(truncation->relids, rec->relid);
+	/* whose rows these were is not known any more */
+	truncation->mixed |= drop_ops(apply, view) || rec->kind == FE_RECORD_TRUNCATE_PART;
+}
+
+/*
+ * TRUNCATE: what the transaction did to the view so far no longer counts.  Of
+ * a view that reads several tables or partitions that is not known before its
+ * end.
+ */
 void
 fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 {
@@ -394,24 +446,58 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 	for (int i = 0; i < table->nuses; i++)
 	{
 		FeIngestView *view = table->uses[i].view;
-		int			kept = apply->current.first;
 
-		if (!view_takes(apply, view))
+		if (!view_takes(apply, view) || (i > 0 && table->uses[i - 1].view == view))
 			continue;
 		if (fe_plan_is_stream(view->plan))
 		{
 			/* nothing is ever taken back */
-			if (view->plan->arms[table->uses[i].arm].uses_before_at)
+			if (fe_plan_uses_before_at(view->plan))
 				fe_change_times_truncate(apply, &table->uses[i], table->relid);
 			continue;
 		}
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;
-		for (int op = apply->current.first; op < apply->nops; op++)
-			if (apply->ops[op].view != view)
-				apply->ops[kept++] = apply->ops[op];
-		apply->nops = kept;
-		apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+		if (rec->kind == FE_RECORD_TRUNCATE_PART || reads_other_tables(view->plan, rec->relid))
+			note_truncation(apply, view, rec);
+		else
+		{
+			(void) drop_ops(apply, view);
+			apply->current.truncated = list_append_unique_ptr(apply->current.truncated, view);
+		}
+	}
+}
+
+static bool
+is_truncated_whole(const FeTruncation *truncation)
+{
+	const FePlan *plan = truncation->view->plan;
+
+	for (int i = 0; i < plan->narms; i++)
+		if (!list_member_oid(truncation->relids, plan->arms[i].source))
+			return false;
+	return !truncation->mixed;
+}
+
+/*
+ * Several tables or partitions flow into the same accumulators: what one has
+ * contributed cannot be taken out again without its rows.  If all of them
+ * were emptied, before the transaction brought new rows, nothing is left;
+ * else the view is built anew.
+ */
+void
+fe_evaluate_truncations(FeApply *apply)
+{
+	ListCell   *lc;
+
+	foreach(lc, apply->current.truncations)
+	{
+		FeTruncation *truncation = lfirst(lc);
+
+		if (is_truncated_whole(truncation))
+			apply->current.truncated = lappend(apply->current.truncated, truncation->view);
+		else
+			apply->current.rebuilt = lappend(apply->current.rebuilt, truncation->view);
 	}
 }

@@ -24,9 +24,19 @@ typedef struct FeGroupTxn
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	int			changes;
+	List	   *truncations;	/* FeTruncation * */
 	List	   *truncated;		/* FeIngestView * cleared by it */
+	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
 } FeGroupTxn;
+
+/* Of a view that reads several tables or partitions, those that a transaction truncated. */
+typedef struct FeTruncation
+{
+	FeIngestView *view;
+	List	   *relids;
+	bool		mixed;			/* rows of the transaction came before, or not all is gone */
+} FeTruncation;
 
 /* Row images of a transaction that a view left out. */
 typedef struct FeLeftOut
@@ -76,6 +86,9 @@ struct FeApply
 	FeIngestTable *last_table;	/* of the record read last */
 	const FeCaptureTable *last_columns;
 };
+
+/* Why such a view is built anew, for the log. */
+#define FE_TRUNCATED_IN_PART	"one of the tables or partitions that it reads was truncated"
 
 /* ---- passes.c -------------------------------------------------------------- */
 
@@ -147,5 +160,7 @@ extern void fe_change_times_relieve(FeApply *apply);
 extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 /* TRUNCATE: what the transaction did to the view so far no longer counts. */
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
+/* At the end of the transaction: which views it leaves to be built anew. */
+extern void fe_evaluate_truncations(FeApply *apply);
 
 #endif							/* FE_GROUP_H */

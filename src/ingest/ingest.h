@@ -48,6 +48,8 @@ typedef struct FeIngestView
 	bool		scanned;		/* backfill has delivered every row */
 	XLogRecPtr	replay_from;	/* recovered: what committed before is in */
 	bool		store_is_ours;	/* what is stored of it is of this build */
+	const char *rebuild;		/* why it is to be built anew, or NULL */
+	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 
 	/* over changes() (history.c) */
 	XLogRecPtr	began_lsn;		/* not written down yet: its history begins here */
@@ -158,6 +160,13 @@ extern FeIngestTable *fe_ingest_table(FeIngest *ingest, Oid relid);
 extern void fe_ingest_lose_state(FeIngest *ingest, const char *why);
 /* Throws a view's state away; it waits for a new backfill not before retry_at. */
 extern void fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view);
+/*
+ * What the log does not tell row by row happened to a table: the view is built
+ * anew, and says so till then.  Raises no error; why: a constant.
+ */
+extern void fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why);
+/* Throws the state of such views away: they wait for a backfill. */
+extern void fe_ingest_begin_rebuilds(FeIngest *ingest);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
 /* After an error in its expressions; inside a transaction. */
 extern void fe_ingest_renew_programs(FeIngestView *view);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -20,6 +21,9 @@
 #include "utils/timestamp.h"
 
 #include "ingest/ingest.h"
+
+/* Why a view is built anew, for the log. */
+#define FE_PARTITIONS_CHANGED	"partitions of its table were attached, detached or dropped"
 
 #define FE_RETRY_FIRST_MS	1000
 #define FE_RETRY_MAX_MS		(5 * 60 * 1000)
@@ -60,6 +64,7 @@ view_create(int32 viewid)
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
+	view->partitions = fe_partitions_of_plan(view->plan, fe_catalog_watch);
 	fe_ingest_renew_programs(view);
 	storage_of_values(view);
 	MemoryContextSwitchTo(old);
@@ -115,8 +120,21 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->began_lsn = view->began_lsn;
 	newer->hold_lsn = view->hold_lsn;
 	newer->store_soon = view->store_soon;
+	newer->rebuild = view->rebuild;
 	newer->skips_reported = view->skips_reported;
 	newer->next_skip_report = view->next_skip_report;
+}
+
+/* Has nothing become of the partitions since an earlier worker looked? */
+static bool
+knows_partitions(const FeIngestView *view, FeViewShared *shared)
+{
+	if (pg_atomic_read_u64(&shared->partitions_hash) == fe_partitions_hash(view->partitions))
+		return true;
+	ereport(LOG,
+			(errmsg("feature view \"%s\" is built anew: %s", view->plan->name,
+					FE_PARTITIONS_CHANGED)));
+	return false;
 }
 
 /*
@@ -134,7 +152,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	{
 		FeViewState state = pg_atomic_read_u32(&shared->state);
 
-		if (state == FE_VIEW_LIVE || state == FE_VIEW_FAILED)
+		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) && knows_partitions(view, shared))
 			view->shared = shared;
 		else if (state == FE_VIEW_RECOVERING && fe_plan_is_stream(plan) &&
 				 shared->resume_lsn != InvalidXLogRecPtr)
@@ -154,6 +172,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 		view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version, online);
 		fe_view_set_state(view->shared, FE_VIEW_WAITING);
 	}
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
@@ -203,6 +222,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	fe_view_release(ingest->heap, view->shared, plan);
 	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
 								 plan->options.online_enabled);
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->failures = failures;
 	view->shared->last_error_at = failed_at;
 	view_open_writer(ingest, view);
@@ -211,6 +231,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->live_lsn = InvalidXLogRecPtr;
 	view->replay_from = InvalidXLogRecPtr;
 	view->store_is_ours = false;
+	view->rebuild = NULL;
 	view->skips_reported = 0;
 	view->began_lsn = InvalidXLogRecPtr;
 	view->hold_lsn = InvalidXLogRecPtr;
@@ -219,6 +240,39 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 		pfree(view->seen);
 	view->seen = NULL;
 	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+}
+
+void
+fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const char *why)
+{
+	view->applying = false;
+	fe_backfill_forget_view(ingest, view);
+	view->scanned = false;
+	view->rebuild = why;
+	fe_view_set_state(view->shared, FE_VIEW_WAITING);
+	SetLatch(MyLatch);			/* at once, not when something else comes */
+}
+
+void
+fe_ingest_begin_rebuilds(FeIngest *ingest)
+{
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (view->rebuild == NULL)
+			continue;
+		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED)
+		{
+			view->rebuild = NULL;	/* it stopped meanwhile: it is, when that may be */
+			continue;
+		}
+		ereport(LOG,
+				(errmsg("feature view \"%s\" is built anew: %s", view->plan->name, view->rebuild)));
+		fe_ingest_reset_view(ingest, view);
+	}
 }
 
 /* What the error left behind in the old one may be in any state. */
@@ -337,6 +391,21 @@ release_strange_state(FeIngest *ingest, List *ids)
 	}
 }
 
+/*
+ * A partition that was created as one since the last look has brought no rows that
+ * were not captured.  After anything else the state is not that of the table.
+ */
+static void
+compare_partitions(FeIngest *ingest, FeIngestView *old, FeIngestView *view)
+{
+	FeViewState state = pg_atomic_read_u32(&view->shared->state);
+
+	if (state != FE_VIEW_WAITING && state != FE_VIEW_FAILED &&
+		fe_partitions_compare(old->partitions, view->partitions) == FE_PARTITIONS_OTHERS)
+		fe_ingest_rebuild_view(ingest, view, FE_PARTITIONS_CHANGED);
+	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
+}
+
 static FeIngestView *
 load_view(FeIngest *ingest, int32 viewid)
 {
@@ -357,6 +426,7 @@ load_view(FeIngest *ingest, int32 viewid)
 		if (fe_history_keeps_state(view) && view->plan->version != old->plan->version)
 			view->shared->retry_at = 0;
 		fe_backfill_replace_view(ingest, old, view);
+		compare_partitions(ingest, old, view);
 		view->shared->online = view->plan->options.online_enabled;
 		view_free(old);
 	}
@@ -587,6 +657,25 @@ fe_ingest_build_tables(FeIngest *ingest)
 	MemoryContextSwitchTo(old);
 }
 
+/* Of the first partition that has one; *full: the old rows of all are in the log. */
+static const char *
+problem_of_partitions(Oid relid, bool *full)
+{
+	FePartitions partitions = {0};
+	const char *problem = NULL;
+
+	*full = true;
+	fe_partitions_add(&partitions, relid, NULL);
+	for (int i = 0; i < partitions.n && problem == NULL; i++)
+	{
+		bool		this_full;
+
+		problem = fe_partition_problem(partitions.items[i].relid, &this_full);
+		*full &= this_full;
+	}
+	return problem;
+}
+
 /*
  * Why the log does not tell all that happens to a table; NULL where it does.
  * *full: the old rows are in it.
@@ -600,6 +689,11 @@ problem_of_source(Oid relid, bool *full)
 	*full = true;
 	if (rel == NULL)
 		return NULL;
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		RelationClose(rel);
+		return problem_of_partitions(relid, full);
+	}
 	*full = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		problem = "the table has been made unlogged, so its changes are not in the log";
@@ -633,9 +727,9 @@ fe_ingest_check_sources(FeIngest *ingest)
 				fe_ingest_fail_view(ingest, view, problem);
 			if (problem && fe_history_keeps_state(view))
 				view->shared->resume_gap = true;
-			if (fe_plan_is_stream(view->plan))
-				full = true;	/* what is missing is found with each change */
-			if (problem || (failed && !full && !view->plan->options.append_only))
+			/* of a stream, what is missing is found with each change */
+			if (problem || (failed && !full && !view->plan->options.append_only &&
+							!fe_plan_is_stream(view->plan)))
 				view->shared->retry_at = Max(view->shared->retry_at, later);
 		}
 	}

@@ -72,6 +72,7 @@ typedef struct FeViewShared
 	/* pusher: list of dirty entities, oldest first */
 	bool		online;			/* writers put changed entities on the list */
 	pg_atomic_uint32 resync;	/* everything must be pushed and stale keys looked for */
+	pg_atomic_uint64 partitions_hash;	/* of the partitions that state has rows of */
 
 	/* entity table: linear hashing, private to state */
 	uint64		table[24];

@@ -193,6 +193,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	for (int i = 0; i < FE_MAX_TRACKS; i++)
 		pg_atomic_write_u64(&view->cutoff[i], (uint64) PG_INT64_MIN);
 	pg_atomic_write_u32(&view->resync, 0);
+	pg_atomic_write_u64(&view->partitions_hash, 0);
 
 	pg_atomic_write_u32(&table->nbuckets, 0);
 	table->epoch = 0;

@@ -280,7 +280,7 @@ sample_change(const char *name, FeRecordKind kind, uint8 natts, uint8 form, bool
 	fe_record_write_begin(&buf, 1, 2, 3, 4);
 	write_change(&buf, kind, &table, old ? &rows[0] : NULL, new ? &rows[1] : NULL);
 	if (natts == 0)
-		fe_record_write_truncate(&buf, RELID);
+		fe_record_write_truncate(&buf, RELID, false);
 	fe_record_write_commit(&buf);
 	fuzz_sample(name, buf.data, buf.len);
 	for (int i = 0; i < 2; i++)

@@ -18,6 +18,7 @@ from compare import settled_redis_differences, view_differences
 from redis_client import Redis
 from tap import finish, ok
 from views import SCHEMA, VIEWS
+from views_sources import Reshaper
 from workload import COLUMNS, ROW, Session, connect, create_view, run
 
 SEEDS = [int(s) for s in os.environ.get("ORACLE_SEEDS", "1 2").split()]
@@ -44,17 +45,25 @@ def phase_workload(conn, seed, phase, rnd, late_views):
         create_view(conn, view)
     stop = threading.Event()
     killer = threading.Thread(target=disturb, args=(connect(), rnd, stop))
+    reshaper = Reshaper(connect, seed * 1000 + phase)
     if phase % 3 == 2:
         killer.start()
+    if phase % 2 == 1:
+        reshaper.start()
     for w in writers:
         w.join()
     stop.set()
+    reshaper.stop.set()
+    if reshaper.is_alive():
+        reshaper.join()
+    if reshaper.error:
+        raise reshaper.error
     if killer.is_alive():
         killer.join()
     for w in writers:
         if w.error:
             raise w.error
-    return sum(w.made for w in writers)
+    return sum(w.made for w in writers), reshaper.made
 
 
 def large_transaction(conn, seed):
@@ -83,10 +92,12 @@ def run_seed(seed):
     early, late = VIEWS[: len(VIEWS) // 2], VIEWS[len(VIEWS) // 2:]
     for view in early:
         create_view(conn, view)
-    made = 0
+    made, reshaped = 0, 0
     for phase in range(PHASES):
         new = late if phase == 1 else []
-        made += phase_workload(conn, seed, phase, rnd, new)
+        changes, reshapes = phase_workload(conn, seed, phase, rnd, new)
+        made += changes
+        reshaped += reshapes
         if phase == 3:
             made += large_transaction(conn, seed)
         if phase > 0:
@@ -95,6 +106,7 @@ def run_seed(seed):
         run(conn, "SELECT feature_engine.sync()")
         views = early if phase == 0 else VIEWS
         compare_all(conn, redis, seed, phase, views)
+    ok(reshaped > 0, f"seed {seed}: {reshaped} times partitions were changed meanwhile")
     finish_seed(conn, redis, seed, made)
 
 

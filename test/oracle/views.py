@@ -6,6 +6,7 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 import views_changes
+from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
 CREATE TABLE events (
@@ -29,6 +30,7 @@ CREATE TABLE events (
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
 """ + views_changes.SCHEMA
+""" + SOURCES_SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -195,6 +197,7 @@ VIEWS = [
 
 # first, and so before the first change
 VIEWS[:0] = views_changes.VIEWS
+VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.

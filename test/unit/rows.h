@@ -186,7 +186,7 @@ make_samples(FeCaptureTable *table, FeCaptureColumn *columns, StringInfoData *sa
 		initStringInfo(&samples[i]);
 	fe_record_write_begin(&samples[n++], 1, 2, 3, 4);
 	fe_record_write_commit(&samples[n++]);
-	fe_record_write_truncate(&samples[n++], RELID);
+	fe_record_write_truncate(&samples[n++], RELID, false);
 	write_change(&samples[n++], FE_RECORD_INSERT, table, NULL, &new);
 	write_change(&samples[n++], FE_RECORD_UPDATE, table, &old, &new);
 	write_change(&samples[n++], FE_RECORD_UPDATE, table, NULL, &new);

@@ -148,7 +148,7 @@ test_transaction(void)
 	initStringInfo(&buf);
 	fe_record_write_begin(&buf, 4294967295U, UINT64CONST(0x1234567890), UINT64CONST(0x1234567998),
 						  INT64CONST(-5));
-	fe_record_write_truncate(&buf, RELID);
+	fe_record_write_truncate(&buf, RELID, false);
 	fe_record_write_commit(&buf);
 	cursor = buf.data;
 	limit = buf.data + buf.len;
