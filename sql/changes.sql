@@ -163,13 +163,13 @@ SELECT try('SELECT x, max(b) AS b FROM (SELECT (after).id AS x, before_at AS b F
 CREATE TABLE parted (id int, day date) PARTITION BY RANGE (day);
 SELECT try('SELECT op, count(*) AS n FROM changes(NULL::parted) GROUP BY op');
 -- Changes of two tables, and of one table read twice, are fine.
-SELECT create_feature_view('both', $$ SELECT x, sum(n) AS n FROM (
+SELECT create_feature_view('netted', $$ SELECT x, sum(n) AS n FROM (
         SELECT (after).customer AS x, 1 AS n FROM changes(NULL::purchases) WHERE op <> 'd'
         UNION ALL SELECT (before).customer, -1 FROM changes(NULL::purchases) WHERE op IN ('u', 'd')) u GROUP BY x $$);
-SELECT sync(view => 'both') IS NOT NULL AS synced;
+SELECT sync(view => 'netted') IS NOT NULL AS synced;
 UPDATE purchases SET customer = 10 WHERE id = 9;
-SELECT sync(view => 'both') IS NOT NULL AS synced;
-SELECT * FROM both ORDER BY x;
+SELECT sync(view => 'netted') IS NOT NULL AS synced;
+SELECT * FROM netted ORDER BY x;
 SELECT customer, count(*) FROM purchases GROUP BY customer ORDER BY customer;
 
 -- What the log must have: old values, and values that an update leaves out of it.

@@ -609,6 +609,7 @@ make_arms(FePlanBuilder *b)
 
 		arm->source = flat->source;
 		arm->form = flat->form;
+		arm->location = flat->location;
 		if (has_common_row(b))
 			make_arm(b, flat, arm);
 		else

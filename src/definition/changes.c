@@ -480,10 +480,8 @@ may_be_toasted(Form_pg_attribute att)
 }
 
 static void
-refuse_identity(const FeAnalysis *a, Relation rel, const char *detail)
+refuse_identity(const FeAnalysis *a, Relation rel, int location, const char *detail)
 {
-	Oid			relid = RelationGetRelid(rel);
-
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" needs REPLICA IDENTITY FULL for this feature view over its changes",
@@ -492,7 +490,7 @@ refuse_identity(const FeAnalysis *a, Relation rel, const char *detail)
 			 errhint("ALTER TABLE %s REPLICA IDENTITY FULL; or, if none of the changes that count lacks the value, create the feature view with append_only => true: it stops should one do so.",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel))),
-			 fe_errposition(a, fe_relation_location(a, relid, 0))));
+			 fe_errposition(a, location)));
 }
 
 /* At creation: are all columns of the images that the arm reads in the log? */
@@ -509,7 +507,7 @@ check_identity(const FeAnalysis *a, const FeArm *arm)
 				 errmsg("before_at needs a primary key of table \"%s\"",
 						RelationGetRelationName(rel)),
 				 errdetail("By it the changes of one row are told from those of others."),
-				 fe_errposition(a, fe_relation_location(a, arm->source, 0))));
+				 fe_errposition(a, arm->location)));
 	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL || a->append_only)
 	{
 		RelationClose(rel);
@@ -518,13 +516,13 @@ check_identity(const FeAnalysis *a, const FeArm *arm)
 	identity = RelationGetIdentityKeyBitmap(rel);
 	while ((attnum = bms_next_member(arm->before_attrs, attnum)) >= 0)
 		if (!bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, identity))
-			refuse_identity(a, rel,
+			refuse_identity(a, rel, arm->location,
 							psprintf(_("The old value of column \"%s\" is not in the write-ahead log."),
 									 get_attname(arm->source, attnum, false)));
 	attnum = -1;
 	while ((attnum = bms_next_member(arm->after_attrs, attnum)) >= 0)
 		if (may_be_toasted(TupleDescAttr(RelationGetDescr(rel), attnum - 1)))
-			refuse_identity(a, rel,
+			refuse_identity(a, rel, arm->location,
 							psprintf(_("A long value of column \"%s\" that an update leaves as it is is not in the write-ahead log."),
 									 get_attname(arm->source, attnum, false)));
 	RelationClose(rel);
@@ -539,7 +537,7 @@ refuse_mixture(const FeAnalysis *a, const FeArm *arm)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("rows of a table and changes of a table cannot be counted in one feature view"),
 			 errhint("Create two feature views; they may share a redis_key."),
-			 fe_errposition(a, fe_relation_location(a, arm->source, 0))));
+			 fe_errposition(a, arm->location)));
 }
 
 /* Each reading of a change would take the one before it for an earlier change. */
@@ -550,7 +548,7 @@ refuse_second_reading(const FeAnalysis *a, const FeArm *arm)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("before_at is not supported where the changes of a table are read more than once"),
 			 errhint("Read them once, with the conditions of all readings joined by OR."),
-			 fe_errposition(a, fe_relation_location(a, arm->source, 1))));
+			 fe_errposition(a, arm->location)));
 }
 
 void
@@ -561,7 +559,7 @@ fe_changes_check_arms(const FeAnalysis *a, const FePlan *plan)
 		const FeArm *arm = &plan->arms[i];
 
 		if ((arm->form == FE_FORM_CHANGES) != fe_plan_is_stream(plan))
-			refuse_mixture(a, arm);
+			refuse_mixture(a, arm->form == FE_FORM_CHANGES ? arm : &plan->arms[0]);
 		if (arm->form == FE_FORM_CHANGES && a->check)
 			check_identity(a, arm);
 		for (int other = 0; arm->uses_before_at && other < i; other++)

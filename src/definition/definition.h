@@ -68,6 +68,7 @@ typedef struct FeFlatArm
 {
 	Oid			source;
 	FeRowForm	form;
+	int			location;		/* of changes() in the query */
 	List	   *where;			/* Node *, ANDed; over the arm's row */
 	List	   *columns;		/* Node *, the row's columns over the arm's row; NIL: it is
 								 * the arm's row */

@@ -385,6 +385,7 @@ take_function(FlatLevel *level, int rtindex)
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = relid;
 	arm->form = FE_FORM_CHANGES;
+	arm->location = location;
 	level->row->arms = list_make1(arm);
 	level->source = rtindex;
 	level->a->stream = true;

@@ -58,6 +58,7 @@ typedef struct FeArm
 	Bitmapset  *source_attrs;	/* attribute numbers of the table needed (plain, >= 1) */
 
 	/* FE_FORM_CHANGES */
+	int			location;		/* of the call in the query, for errors at creation */
 	Bitmapset  *before_attrs;	/* source_attrs, needed of the row before ... */
 	Bitmapset  *after_attrs;	/* ... and after the change */
 	bool		uses_lsn;
