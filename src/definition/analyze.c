@@ -628,6 +628,9 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan};
 
 	plan->row_desc = flat->row_desc;
+	/* of a stream, whatever the user said: its rows stay */
+	if (a->stream)
+		plan->options.append_only = true;
 	plan->windows = palloc0(sizeof(FeWindow) * FE_MAX_WINDOWS);
 	plan->window_bit = palloc0(sizeof(int) * FE_MAX_WINDOWS);
 	plan->window_track = palloc0(sizeof(int) * FE_MAX_WINDOWS);

@@ -508,7 +508,7 @@ check_identity(const FeAnalysis *a, const FeArm *arm)
 						RelationGetRelationName(rel)),
 				 errdetail("By it the changes of one row are told from those of others."),
 				 fe_errposition(a, arm->location)));
-	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL || a->append_only)
+	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL || a->any_log)
 	{
 		RelationClose(rel);
 		return;

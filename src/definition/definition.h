@@ -22,7 +22,9 @@ typedef struct FeAnalysis
 	Oid			schema;			/* of the extension: rolling() and its kin */
 	bool		check;			/* creation: also check the source table */
 	bool		append_only;
-	bool		stream;			/* set by flattening: over changes(), whose rows stay */
+	bool		stream;			/* set by flattening: over changes(), whose rows stay; then
+								 * append_only is set, too ... */
+	bool		any_log;		/* ... and this, if the user has */
 	Oid			user;			/* whose rights count, InvalidOid = the current user */
 } FeAnalysis;
 

@@ -388,7 +388,10 @@ take_function(FlatLevel *level, int rtindex)
 	arm->location = location;
 	level->row->arms = list_make1(arm);
 	level->source = rtindex;
+	if (!level->a->stream)
+		level->a->any_log = level->a->append_only;
 	level->a->stream = true;
+	level->a->append_only = true;
 }
 
 static void
