@@ -29,8 +29,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-""" + views_changes.SCHEMA
-""" + SOURCES_SCHEMA
+""" + SOURCES_SCHEMA + views_changes.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "

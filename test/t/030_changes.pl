@@ -164,6 +164,29 @@ is(gaps(), "firsts|0\nhistory|0\nlater|0\nrows_now|\ntimes|0", 'no gap so far');
 eventually('of each row only the last time is kept',
 	sub { return sql(q{SELECT count(*) - count(DISTINCT key) FROM change_time}) == 0 });
 
+# ---- a view that begins while rows change ---------------------------------------------
+
+# What comes minus what goes is what is there, if no change is missing and none is twice.
+sql('TRUNCATE orders; INSERT INTO orders SELECT n, n % 10, n, $$new$$, $$$$, now() FROM generate_series(1, 300) n');
+for my $round (1 .. 3)
+{
+	my $bench = IPC::Run::start([ 'pgbench', '-n', '-f', $script, '-c', 3, '-t', 300, '-h', $node->host,
+			'-p', $node->port, 'postgres' ], '>', \my $out, '2>', \my $err);
+	select(undef, undef, undef, 0.1 * $round);
+	sql(qq{SELECT create_feature_view('net', \$\$
+		SELECT customer, sum(n) AS n, sum(total) AS total FROM (
+			SELECT (after).customer, 1 AS n, (after).total FROM changes(NULL::orders) WHERE op IN ('c', 'u', 'r')
+			UNION ALL
+			SELECT (before).customer, -1, -(before).total FROM changes(NULL::orders) WHERE op IN ('u', 'd')) c
+		GROUP BY customer \$\$)});
+	$bench->finish;
+	is(sql(q{SELECT sync(view => 'net') IS NOT NULL;
+		SELECT count(*) FROM (SELECT * FROM net WHERE n <> 0) s FULL JOIN
+		(SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer) b USING (customer)
+		WHERE s::text IS DISTINCT FROM b::text}), "t\n0", 'a view that begins among changes has each of them once');
+	sql(q{SELECT drop_feature_view('net')});
+}
+
 # ---- an error in an expression -----------------------------------------------------
 
 sql(qq{SELECT create_feature_view('inverse', \$\$
