@@ -54,6 +54,32 @@ AS 'MODULE_PATHNAME', 'fe_get_features_many';
 COMMENT ON FUNCTION get_features(text, anyarray) IS
 'features of many entities at T, a row for each key in input order; features are NULL where there is no such entity';
 
+CREATE FUNCTION get_feature_rows(view text, key anynonarray, OUT time_window tstzrange, OUT features jsonb)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'fe_get_feature_rows_one';
+COMMENT ON FUNCTION get_feature_rows(text, anynonarray) IS
+'all rows of one entity of a view with a window in GROUP BY, of one moment, in the order of their windows; of another view its one row, without a window. Keys and errors as with get_features';
+
+CREATE FUNCTION get_feature_rows(view text, key text, OUT time_window tstzrange, OUT features jsonb)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'fe_get_feature_rows_one';
+COMMENT ON FUNCTION get_feature_rows(text, text) IS 'the same, the key in its text form';
+
+CREATE FUNCTION get_feature_rows(view text, key1 "any", VARIADIC keys "any", OUT time_window tstzrange, OUT features jsonb)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'fe_get_feature_rows_keys';
+COMMENT ON FUNCTION get_feature_rows(text, "any", VARIADIC "any") IS
+'the same for a view with several key columns besides the window; keys in the order of the view''s GROUP BY columns in its output';
+
+CREATE FUNCTION watermark(view text) RETURNS timestamptz
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_watermark_of_view';
+COMMENT ON FUNCTION watermark(text) IS
+'the watermark of a feature view: the highest event time seen (as far as its commit had come) minus the option watermark; -infinity while none was seen, NULL where the view has no such option. Errors: unknown view, no SELECT privilege, view not caught up';
+
 CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false, view text DEFAULT NULL)
 RETURNS pg_lsn
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -156,6 +182,12 @@ CREATE AGGREGATE last(value anyelement, event_time date) (
 COMMENT ON AGGREGATE last(anyelement, date) IS
 'value of the row with the greatest event time; among rows of equal time the greatest value, a NULL only where there is no other; rows without a time do not count';
 
+CREATE FUNCTION pack_arguments(required integer, VARIADIC arguments "any") RETURNS bytea
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fe_pack_arguments';
+COMMENT ON FUNCTION pack_arguments(integer, VARIADIC "any") IS
+'what a feature view keeps of a row for an aggregate that PostgreSQL itself computes: the arguments as bytes; NULL if an argument whose bit is set in required is NULL. For the engine''s own use; the form may change';
+
 -- definition
 
 GRANT USAGE ON SCHEMA feature_engine TO PUBLIC;
@@ -186,6 +218,8 @@ CREATE TABLE feature_view_catalog (
 	on_error text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip')),
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	altered_at timestamptz,
+	retention interval,
+	watermark interval,
 	snapshot boolean NOT NULL DEFAULT true,
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
 );
@@ -198,6 +232,8 @@ COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definitio
 COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
 COMMENT ON COLUMN feature_view_catalog.on_error IS 'what an error in an expression over a row does: stop or skip';
 COMMENT ON COLUMN feature_view_catalog.snapshot IS 'does a view over changes() begin with the rows that are there?';
+COMMENT ON COLUMN feature_view_catalog.retention IS 'how long windows of GROUP BY are shown after their end';
+COMMENT ON COLUMN feature_view_catalog.watermark IS 'how far the watermark is behind the highest event time';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
 GRANT SELECT ON feature_view_catalog TO PUBLIC;
 SELECT pg_extension_config_dump('feature_view_catalog', '');
@@ -244,6 +280,44 @@ COMMENT ON FUNCTION tumbling(timestamptz, interval, timestamptz) IS
 COMMENT ON FUNCTION tumbling(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
 COMMENT ON FUNCTION tumbling(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
 
+CREATE FUNCTION tumble(ts timestamptz, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+CREATE FUNCTION tumble(ts timestamp, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+CREATE FUNCTION tumble(ts date, width interval, origin timestamptz DEFAULT NULL) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_tumble';
+COMMENT ON FUNCTION tumble(timestamptz, interval, timestamptz) IS
+'the window [start, start + width) that holds ts, for GROUP BY: windows follow each other without a gap, aligned to 1970-01-01 UTC as Spark aligns them, or to origin; NULL where ts is NULL or infinite. Errors: months or years, a width that is not positive';
+COMMENT ON FUNCTION tumble(timestamp, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION tumble(date, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION hop(ts timestamptz, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+CREATE FUNCTION hop(ts timestamp, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+CREATE FUNCTION hop(ts date, width interval, slide interval, origin timestamptz DEFAULT NULL) RETURNS SETOF tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'fe_sql_hop';
+COMMENT ON FUNCTION hop(timestamptz, interval, interval, timestamptz) IS
+'all windows [start, start + width) that hold ts, for GROUP BY: one begins every slide, aligned to 1970-01-01 UTC as Spark aligns them, or to origin; none where ts is NULL or infinite. Errors: months or years, a slide greater than the width, or so short that a row is in more than 1000 windows';
+COMMENT ON FUNCTION hop(timestamp, interval, interval, timestamptz) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION hop(date, interval, interval, timestamptz) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION session(ts timestamptz, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+CREATE FUNCTION session(ts timestamp, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+CREATE FUNCTION session(ts date, gap interval) RETURNS tstzrange
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'fe_sql_session';
+COMMENT ON FUNCTION session(timestamptz, interval) IS
+'in GROUP BY of a feature view: the session [first event, last event + gap) that a row belongs to; an event later than gap after the one before begins another, as in Spark and Flink. Rows whose ts is NULL or infinite are in none. Error in a plain query: a session depends on other rows';
+COMMENT ON FUNCTION session(timestamp, interval) IS 'the same for a timestamp, read as UTC';
+COMMENT ON FUNCTION session(date, interval) IS 'the same for a date, read as its midnight in UTC';
+
+CREATE FUNCTION is_final("window" tstzrange) RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'fe_sql_is_final';
+COMMENT ON FUNCTION is_final(tstzrange) IS
+'has the window ended at or before the watermark? In a feature view, whose option watermark it needs, by that of the view; in a plain query by the setting feature_engine.watermark, or, without it, by T';
+
 -- changes
 
 CREATE FUNCTION changes_support(internal) RETURNS internal
@@ -261,17 +335,19 @@ COMMENT ON FUNCTION changes(anyelement) IS
 CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
+	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
 	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, boolean) IS
-'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it; snapshot => false lets a view over changes() begin without the rows that are there. Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
+'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
+	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
 	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, boolean) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
 'the same with an existing view as definition; its query is copied';
 
 CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean
@@ -281,10 +357,11 @@ COMMENT ON FUNCTION drop_feature_view(text, boolean) IS
 
 CREATE FUNCTION alter_feature_view(name text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
-	reset text[] DEFAULT NULL, on_error text DEFAULT NULL) RETURNS void
+	reset text[] DEFAULT NULL, on_error text DEFAULT NULL, retention interval DEFAULT NULL,
+	watermark interval DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_alter_feature_view';
-COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text) IS
-'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error builds the view anew, at once';
+COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text, interval, interval) IS
+'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error or retention builds the view anew, at once';
 
 CREATE FUNCTION refresh_feature_view(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_refresh_feature_view';
@@ -322,6 +399,7 @@ CREATE TABLE checkpoint (
 	full_bytes bigint NOT NULL,
 	more_bytes bigint NOT NULL,
 	written_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	event_time bigint,	-- the highest seen, for the watermark
 	partitions bytea	-- what it has rows of, where a source is partitioned
 );
 COMMENT ON TABLE checkpoint IS
@@ -398,7 +476,7 @@ COMMENT ON FUNCTION push_now(text) IS
 CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,
 	OUT late bigint, OUT expired bigint, OUT skipped bigint, OUT entities bigint, OUT panes bigint, OUT memory_bytes bigint,
 	OUT dirty bigint, OUT tombstones bigint, OUT null_keys bigint, OUT last_error text,
-	OUT last_error_at timestamptz) RETURNS SETOF record
+	OUT last_error_at timestamptz, OUT event_time timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
 COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status. Messages of errors are shown to the view''s owner and to pg_read_all_stats';
 
@@ -426,6 +504,7 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
 	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS sources,
+	c.retention, c.watermark,
 	c.snapshot
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
@@ -450,7 +529,7 @@ SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
 	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
 	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
 	pg_catalog.pg_blocking_pids(w.ingest_pid) AS waits_for,
-	c.replaces IS NOT NULL AS replacement,
+	c.replaces IS NOT NULL AS replacement, s.event_time - c.watermark AS watermark,
 	h.began_lsn AS history_from, g.gaps, g.gap_from, g.gap_to
 FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
@@ -460,5 +539,5 @@ FROM feature_view_catalog c
 		(array_agg(d.gap_from ORDER BY d.number DESC))[1] AS gap_from
 		FROM change_gap d WHERE d.viewid = h.viewid) g ON h.viewid IS NOT NULL;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), and the processes that the worker waits for; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all)';
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all)';
 GRANT SELECT ON status TO PUBLIC;

@@ -109,15 +109,11 @@ SELECT try('SELECT customer_id, rolling(created_at, ''7 days'') AS w, count(*) A
 SELECT try('SELECT customer_id, count(*) FILTER (WHERE rolling(created_at, ''7 days'') AND rolling(shipped_at, ''7 days'')) AS n FROM orders GROUP BY 1');
 SELECT try('SELECT customer_id, count(*) FILTER (WHERE rolling(shipped_at, ''7 days'')) AS n FROM orders WHERE rolling(created_at, ''30 days'') GROUP BY 1');
 SELECT try('SELECT customer_id, count(*) FILTER (WHERE tumbling(created_at, ''7 days'', ''infinity'')) AS n FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id, hop(created_at, ''1 day'', ''1 hour'')');
 
 -- Aggregates
 SELECT try('SELECT customer_id, array_agg(total) AS a FROM orders GROUP BY 1');
 SELECT try('SELECT customer_id, string_agg(status, '','') AS a FROM orders GROUP BY 1');
 SELECT try('SELECT customer_id, sum(ratio) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, sum(DISTINCT total) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY total) AS a FROM orders GROUP BY 1');
-SELECT try('SELECT customer_id, count(DISTINCT doc::text) AS a, last(status, created_at ORDER BY id) AS l FROM orders GROUP BY 1');
 
 -- Output columns
 SELECT try('SELECT customer_id, count(*) + 1 FROM orders GROUP BY 1');

@@ -249,10 +249,13 @@ SET feature_engine.redis_url = 'redis://elsewhere';
 SHOW feature_engine.redis_url;
 \set VERBOSITY default
 RESET ROLE;
--- every function that PUBLIC may call; a new one belongs on this list only when it is harmless
-SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) AS public_functions
+-- every function that PUBLIC may call; a new one belongs on this list only when it is harmless. Those
+-- with an argument of type internal cannot be called in SQL.
+SELECT DISTINCT p.proname AS public_function
 FROM pg_proc p WHERE p.pronamespace = 'feature_engine'::regnamespace
-AND (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) WHERE grantee = 0));
+AND NOT 'internal'::regtype = ANY (p.proargtypes)
+AND (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) WHERE grantee = 0))
+ORDER BY 1;
 SELECT string_agg(c.relname, ' ' ORDER BY c.relname) AS public_relations
 FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'feature_engine'::regnamespace AND a.grantee = 0;
 

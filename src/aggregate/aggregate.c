@@ -8,6 +8,8 @@
  * are recognised by being pg_catalog's and by their sort operator, and first
  * and last by being members of this extension.  No name alone decides anything.
  *
+ * Whatever is not in these tables is left to PostgreSQL itself (generic.c).
+ *
  * To add an aggregate over an existing kind, add a row here; for a new kind,
  * write its file and name it in kinds.h.  Runs in whoever compiles a
  * definition; needs the system caches, takes no lock of ours.
@@ -15,7 +17,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "aggregate/kinds.h"
+#include "aggregate/sql_call.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
@@ -32,7 +34,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags}
+#define FINAL(name, id, flags) static const FeFinal final_##name = {#name, id, flags, NULL}
 
 FINAL(count, FE_FINAL_COUNT, 0);
 FINAL(count_distinct, FE_FINAL_COUNT_DISTINCT, FE_ACC_DISTINCT);
@@ -44,6 +46,23 @@ FINAL(stddev_pop, FE_FINAL_STDDEV_POP, FE_ACC_SQUARES);
 FINAL(stddev_samp, FE_FINAL_STDDEV_SAMP, FE_ACC_SQUARES);
 FINAL(min, FE_FINAL_MIN, FE_ACC_COLLATED);
 FINAL(max, FE_FINAL_MAX, FE_ACC_COLLATED);
+FINAL(bool_and, FE_FINAL_BOOL_AND, 0);
+FINAL(bool_or, FE_FINAL_BOOL_OR, 0);
+FINAL(bit_and, FE_FINAL_BIT_AND, 0);
+FINAL(bit_or, FE_FINAL_BIT_OR, 0);
+FINAL(bit_xor, FE_FINAL_BIT_XOR, 0);
+FINAL(regr_count, FE_FINAL_REGR_COUNT, 0);
+FINAL(regr_sxx, FE_FINAL_REGR_SXX, 0);
+FINAL(regr_syy, FE_FINAL_REGR_SYY, 0);
+FINAL(regr_sxy, FE_FINAL_REGR_SXY, 0);
+FINAL(regr_avgx, FE_FINAL_REGR_AVGX, 0);
+FINAL(regr_avgy, FE_FINAL_REGR_AVGY, 0);
+FINAL(regr_r2, FE_FINAL_REGR_R2, 0);
+FINAL(regr_slope, FE_FINAL_REGR_SLOPE, 0);
+FINAL(regr_intercept, FE_FINAL_REGR_INTERCEPT, 0);
+FINAL(covar_pop, FE_FINAL_COVAR_POP, 0);
+FINAL(covar_samp, FE_FINAL_COVAR_SAMP, 0);
+FINAL(corr, FE_FINAL_CORR, 0);
 FINAL(first, FE_FINAL_FIRST, 0);
 FINAL(last, FE_FINAL_LAST, 0);
 
@@ -76,6 +95,33 @@ static const KnownAggregate known_aggregates[] = {
 	{F_AVG_NUMERIC, &fe_acc_moments_numeric, &final_avg},
 	{F_AVG_FLOAT4, &fe_acc_moments_float8, &final_avg},
 	{F_AVG_FLOAT8, &fe_acc_moments_float8, &final_avg},
+	{F_SUM_MONEY, &fe_acc_moments_int, &final_sum},
+	{F_SUM_INTERVAL, &fe_acc_intervals, &final_sum},
+	{F_AVG_INTERVAL, &fe_acc_intervals, &final_avg},
+	{F_BOOL_AND, &fe_acc_bools, &final_bool_and},
+	{F_EVERY, &fe_acc_bools, &final_bool_and},
+	{F_BOOL_OR, &fe_acc_bools, &final_bool_or},
+	{F_BIT_AND_INT2, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT4, &fe_acc_bits, &final_bit_and},
+	{F_BIT_AND_INT8, &fe_acc_bits, &final_bit_and},
+	{F_BIT_OR_INT2, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT4, &fe_acc_bits, &final_bit_or},
+	{F_BIT_OR_INT8, &fe_acc_bits, &final_bit_or},
+	{F_BIT_XOR_INT2, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT4, &fe_acc_bits, &final_bit_xor},
+	{F_BIT_XOR_INT8, &fe_acc_bits, &final_bit_xor},
+	{F_REGR_COUNT, &fe_acc_comoments, &final_regr_count},
+	{F_REGR_SXX, &fe_acc_comoments, &final_regr_sxx},
+	{F_REGR_SYY, &fe_acc_comoments, &final_regr_syy},
+	{F_REGR_SXY, &fe_acc_comoments, &final_regr_sxy},
+	{F_REGR_AVGX, &fe_acc_comoments, &final_regr_avgx},
+	{F_REGR_AVGY, &fe_acc_comoments, &final_regr_avgy},
+	{F_REGR_R2, &fe_acc_comoments, &final_regr_r2},
+	{F_REGR_SLOPE, &fe_acc_comoments, &final_regr_slope},
+	{F_REGR_INTERCEPT, &fe_acc_comoments, &final_regr_intercept},
+	{F_COVAR_POP, &fe_acc_comoments, &final_covar_pop},
+	{F_COVAR_SAMP, &fe_acc_comoments, &final_covar_samp},
+	{F_CORR, &fe_acc_comoments, &final_corr},
 	VARIANCE_FAMILY(INT2, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT4, &fe_acc_moments_int),
 	VARIANCE_FAMILY(INT8, &fe_acc_moments_int),
@@ -115,49 +161,6 @@ refuse(FeAggRefusal *why, int sqlstate, char *message, char *detail, char *hint)
 	return false;
 }
 
-static bool
-refuse_unknown(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *hint = NULL;
-
-	if (agg->aggkind != AGGKIND_NORMAL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("WITHIN GROUP is not supported in a feature view")),
-					  psprintf(_("%s is an ordered-set aggregate."), get_func_name(agg->aggfnoid)),
-					  NULL);
-	if (agg->aggfnoid == F_SUM_FLOAT4)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("aggregate function %s is not supported in a feature view"),
-							   format_procedure(agg->aggfnoid)),
-					  pstrdup(_("Its result depends on the order of the rows, because it is rounded to real at each step.")),
-					  pstrdup(_("Cast the argument: sum(x::float8).")));
-	if (agg->aggfnoid == F_BOOL_AND || agg->aggfnoid == F_BOOL_OR || agg->aggfnoid == F_EVERY)
-		hint = pstrdup(_("Count the rows instead, as in count(*) FILTER (WHERE condition) > 0."));
-	return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-				  psprintf(_("aggregate function %s is not supported in a feature view"),
-						   format_procedure(agg->aggfnoid)),
-				  pstrdup(_("Supported are count, sum, avg, min, max, the stddev and variance families over numbers, and feature_engine.first and last.")),
-				  hint);
-}
-
-/* What the call of an aggregate that we know says beside its arguments. */
-static bool
-check_call_form(const Aggref *agg, FeAggRefusal *why)
-{
-	char	   *name = get_func_name(agg->aggfnoid);
-
-	if (agg->aggorder != NIL)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  pstrdup(_("ORDER BY in an aggregate is not supported in a feature view")),
-					  NULL,
-					  pstrdup(_("For the value of the earliest or latest row, use first(value, event_time) or last(value, event_time); elsewhere leave ORDER BY out.")));
-	if (agg->aggdistinct != NIL && agg->aggfnoid != F_COUNT_ANY)
-		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
-					  psprintf(_("DISTINCT is not supported in %s in a feature view"), name),
-					  pstrdup(_("Only count takes DISTINCT.")), NULL);
-	return true;
-}
-
 /* ---- recognition ---------------------------------------------------------- */
 
 /* min or max of pg_catalog; NULL if it is neither. */
@@ -193,11 +196,17 @@ match_ordered(Oid fn)
 
 /* Can values of the matched type be kept sorted? */
 static bool
-check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+has_order(const FeAggMatch *match)
 {
 	TypeCacheEntry *type = lookup_type_cache(match->argtype, TYPECACHE_CMP_PROC);
 
-	if (match->argtype == RECORDOID || type->typlen == -2 || !OidIsValid(type->cmp_proc))
+	return match->argtype != RECORDOID && type->typlen != -2 && OidIsValid(type->cmp_proc);
+}
+
+static bool
+check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
+{
+	if (!has_order(match))
 		return refuse(why, ERRCODE_FEATURE_NOT_SUPPORTED,
 					  psprintf(_("%s of type %s is not supported in a feature view"),
 							   get_func_name(agg->aggfnoid), format_type_be(match->argtype)),
@@ -212,20 +221,10 @@ check_order(const FeAggMatch *match, const Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
-bool
-fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
+/* Kind and final of an aggregate that a specialised kind computes; false: it is none. */
+static bool
+match_specialised(const Aggref *agg, FeAggMatch *match)
 {
-	Expr	   *arg;
-
-	memset(match, 0, sizeof(FeAggMatch));
-	if (agg->aggfnoid == F_COUNT_)
-	{
-		match->rows = true;
-		match->kind = &fe_acc_count;
-		match->final = &final_count;
-		return true;
-	}
-
 	for (int i = 0; i < lengthof(known_aggregates) && match->kind == NULL; i++)
 	{
 		if (known_aggregates[i].fn == agg->aggfnoid)
@@ -241,20 +240,49 @@ fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why)
 		match->kind = &fe_acc_ordered;
 		match->has_order = true;
 	}
-	if (match->kind == NULL)
-		return refuse_unknown(agg, why);
-	if (!check_call_form(agg, why))
-		return false;
+	match->has_order |= match->kind == &fe_acc_comoments;
+	return match->kind != NULL;
+}
 
-	arg = linitial_node(TargetEntry, agg->args)->expr;
-	match->argtype = exprType((Node *) arg);
-	match->collation = agg->inputcollid;
-	if (agg->aggdistinct != NIL)
+/*
+ * Without the duplicates: the same for the least, the greatest, the first and
+ * the last; count has a kind for it; of others PostgreSQL takes care.  False:
+ * leave it to that.
+ */
+static bool
+match_distinct(const Aggref *agg, FeAggMatch *match)
+{
+	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
+		return true;
+	if (agg->aggfnoid != F_COUNT_ANY)
+		return false;
+	/* as the executor: the argument's own collation tells what is equal */
+	match->collation = exprCollation((Node *) linitial_node(TargetEntry, agg->args)->expr);
+	match->kind = &fe_acc_multiset;
+	match->final = &final_count_distinct;
+	return has_order(match);
+}
+
+/* Where the order of the rows makes no difference (not here), ORDER BY makes none. */
+bool
+fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match, FeAggRefusal *why)
+{
+	memset(match, 0, sizeof(FeAggMatch));
+	if (agg->aggfnoid == F_COUNT_)
 	{
-		/* as the executor: the argument's own collation tells what is equal */
-		match->collation = exprCollation((Node *) arg);
-		match->kind = &fe_acc_multiset;
-		match->final = &final_count_distinct;
+		match->rows = true;
+		match->kind = &fe_acc_count;
+		match->final = &final_count;
+		return true;
+	}
+	if (!match_specialised(agg, match))
+		return fe_generic_match(agg, append_only, match, why);
+	match->argtype = exprType((Node *) linitial_node(TargetEntry, agg->args)->expr);
+	match->collation = agg->inputcollid;
+	if (agg->aggdistinct != NIL && !match_distinct(agg, match))
+	{
+		memset(match, 0, sizeof(FeAggMatch));
+		return fe_generic_match(agg, append_only, match, why);
 	}
 	if (match->kind == &fe_acc_multiset || match->kind == &fe_acc_ordered)
 		return check_order(match, agg, why);
@@ -290,6 +318,7 @@ fe_acc_spec_create(const FeAggMatch *match, uint32 flags)
 	spec->flags = flags;
 	spec->argtype = match->argtype;
 	spec->collation = match->collation;
+	spec->folds = match->folds;
 	if (OidIsValid(spec->argtype))
 		get_typlenbyvalalign(spec->argtype, &spec->arglen, &spec->argbyval, &spec->argalign);
 	spec->kind->prepare(spec);
@@ -302,6 +331,10 @@ fe_acc_kind_describe(const FeAccSpec *spec)
 {
 	bool		grows = (spec->kind == &fe_acc_multiset || spec->kind == &fe_acc_ordered);
 
+	if (spec->kind == &fe_acc_values)
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
+						spec->kind->name, spec->size,
+						spec->folds ? _("; with append_only => true, states of the aggregate in the place of many rows") : "");
 	/* the number is that of an element; values by reference come on top */
 	return psprintf(grows ?
 					_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value") :

@@ -24,6 +24,7 @@
 
 typedef struct FeAccKind FeAccKind;
 typedef struct FeFinal FeFinal;
+typedef struct FeSqlCall FeSqlCall; /* private to this room */
 
 /* What an accumulator must do for its finals (FeFinal.flags, ORed) ... */
 #define FE_ACC_SQUARES	0x01	/* also keep the sum of squares */
@@ -48,6 +49,7 @@ typedef struct FeAccSpec
 	Oid			collation;		/* input collation */
 	FmgrInfo	cmp;			/* btree comparison of argtype, where the kind needs it */
 	Size		size;			/* bytes of the accumulator, multiple of 8 */
+	const FeSqlCall *folds;		/* rows may become states of this call, or NULL */
 	uint8		order;			/* private to the kinds: how cmp is done, value.h */
 	bool		packable;		/* private to the kinds: short varlena header */
 	bool		images;			/* private to the kinds: equal values may look different */
@@ -59,7 +61,7 @@ typedef struct FeAccInput
 {
 	Datum		value;
 	bool		isnull;
-	int64		order;			/* first/last: event time, us */
+	int64		order;			/* first/last: event time, us; corr: bits of x */
 	bool		order_isnull;
 } FeAccInput;
 
@@ -94,6 +96,17 @@ struct FeAccKind
 	Datum		(*read_final) (FeAccRead *r, bool *isnull);
 
 	/*
+	 * Of kinds whose rows may be folded into a state of the aggregate's own
+	 * (FeAccSpec.folds), else NULL.  fold runs as the view's owner, without a lock,
+	 * in the ingest worker, and may raise errors: what is to take the place of all
+	 * that r was given, or NULL where nothing is to be gained.  replace puts it
+	 * there: under the lock, after room has been made sure of.
+	 */
+	struct varlena *(*fold) (FeAccRead *r);
+	void		(*replace) (FeHeap *heap, const FeAccSpec *spec, void *acc,
+							struct varlena *folded);
+
+	/*
 	 * The byte form (image.h).  image_write runs under the entity's lock in any
 	 * process.  image_read makes an accumulator of zeros what was written; heap
 	 * NULL: it checks that this can be done, adds up in->room, and acc is not
@@ -104,13 +117,31 @@ struct FeAccKind
 	void		(*image_read) (FeHeap *heap, const FeAccSpec *spec, void *acc, FeImageIn *in);
 };
 
+/*
+ * Rows of arguments that accumulators of kind "values" keep, of all that this
+ * process writes: its changes tell what the one at hand has more or less.
+ */
+extern int64 fe_kept_rows;
+/* An accumulator has become worth folding since this was last reset. */
+extern bool fe_fold_is_due;
+#define FE_FOLD_ROWS	64		/* and from how many rows on it is */
+
 /* An SQL aggregate over a kind. */
 struct FeFinal
 {
 	const char *name;			/* sum, avg, count_distinct, ... */
 	int			id;				/* private to the kinds */
 	uint32		flags;			/* FE_ACC_... it needs */
+	const FeSqlCall *call;		/* computed by PostgreSQL's own aggregate, or NULL */
 };
+
+/*
+ * Of a final with a call: read_final runs the aggregate, and must do so as the
+ * view's owner.  Does the call run code of users?
+ */
+extern bool fe_final_runs_code(const FeFinal *final);
+/* The call over the source row, without FILTER, for showing it. */
+extern const Aggref *fe_final_source(const FeFinal *final);
 
 /* What fe_aggregate_match found. */
 typedef struct FeAggMatch
@@ -120,7 +151,9 @@ typedef struct FeAggMatch
 	const FeFinal *final;
 	Oid			argtype;		/* of the first argument (after the parser's casts) */
 	Oid			collation;
-	bool		has_order;		/* second argument is the event time (first/last) */
+	bool		has_order;		/* a second argument of eight bytes: event time, x */
+	Node	   *arg;			/* what is kept of a row, NULL: the first argument */
+	const FeSqlCall *folds;		/* see FeAccSpec */
 } FeAggMatch;
 
 /* Why an aggregate is refused; strings are translated, may be NULL. */
@@ -134,9 +167,15 @@ typedef struct FeAggRefusal
 
 /*
  * Finds kind and final for an analysed aggregate call (its filter, and the
- * event-time argument, are the caller's business).  False = refused.
+ * event-time argument, are the caller's business).  False = refused.  append_only:
+ * rows never leave, but with their pane.
  */
-extern bool fe_aggregate_match(const Aggref *agg, FeAggMatch *match, FeAggRefusal *why);
+extern bool fe_aggregate_match(const Aggref *agg, bool append_only, FeAggMatch *match,
+							   FeAggRefusal *why);
+/* Do accumulators of two calls, or of none (NULL), hold the same states? */
+extern bool fe_same_folds(const FeSqlCall *a, const FeSqlCall *b);
+/* The final with which a reader of this accumulator is made that folds. */
+extern const FeFinal *fe_fold_final(const FeAccSpec *spec);
 
 /*
  * Could all aggregates over an accumulator of kind wanted be computed from one

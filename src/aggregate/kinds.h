@@ -22,7 +22,25 @@ typedef enum FeFinalId
 	FE_FINAL_MIN,
 	FE_FINAL_MAX,
 	FE_FINAL_FIRST,
-	FE_FINAL_LAST
+	FE_FINAL_LAST,
+	FE_FINAL_BOOL_AND,
+	FE_FINAL_BOOL_OR,
+	FE_FINAL_BIT_AND,
+	FE_FINAL_BIT_OR,
+	FE_FINAL_BIT_XOR,
+	FE_FINAL_REGR_COUNT,
+	FE_FINAL_REGR_SXX,
+	FE_FINAL_REGR_SYY,
+	FE_FINAL_REGR_SXY,
+	FE_FINAL_REGR_AVGX,
+	FE_FINAL_REGR_AVGY,
+	FE_FINAL_REGR_R2,
+	FE_FINAL_REGR_SLOPE,
+	FE_FINAL_REGR_INTERCEPT,
+	FE_FINAL_COVAR_POP,
+	FE_FINAL_COVAR_SAMP,
+	FE_FINAL_CORR,
+	FE_FINAL_CALL				/* FeFinal.call, by PostgreSQL itself */
 } FeFinalId;
 
 extern const FeAccKind fe_acc_count;	/* count.c */
@@ -31,6 +49,11 @@ extern const FeAccKind fe_acc_moments_numeric;	/* moments_numeric.c */
 extern const FeAccKind fe_acc_moments_float8;	/* moments_float8.c */
 extern const FeAccKind fe_acc_multiset; /* multiset.c */
 extern const FeAccKind fe_acc_ordered;	/* ordered.c */
+extern const FeAccKind fe_acc_bools;	/* bools.c */
+extern const FeAccKind fe_acc_bits; /* bits.c */
+extern const FeAccKind fe_acc_intervals;	/* intervals.c */
+extern const FeAccKind fe_acc_comoments;	/* comoments.c */
+extern const FeAccKind fe_acc_values;	/* values.c */
 
 #define FE_SQUARES(spec) (((spec)->flags & FE_ACC_SQUARES) != 0)
 

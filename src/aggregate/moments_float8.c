@@ -31,7 +31,7 @@
 
 #include "aggregate/image.h"
 #include "aggregate/int256.h"
-#include "aggregate/kinds.h"
+#include "aggregate/moments_float8.h"
 #include "catalog/pg_type.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
@@ -63,34 +63,6 @@ typedef struct FloatMore
 #define MAX_SHIFT		54		/* of a 53-bit mantissa in the window */
 #define SUM_LIMIT		125		/* bits the sum may have; one value less than 2^107 */
 #define SQUARES_LIMIT	253
-
-/* A finite double: (-1)^negative * mantissa * 2^(position - 1074) */
-typedef struct FloatParts
-{
-	uint64		mantissa;
-	int			position;
-	bool		negative;
-} FloatParts;
-
-static inline FloatParts
-split_float(double x)
-{
-	FloatParts	p;
-	uint64		bits;
-	int			exponent;
-
-	memcpy(&bits, &x, sizeof(bits));
-	exponent = (bits >> 52) & 0x7FF;
-	p.negative = (bits >> 63) != 0;
-	p.mantissa = bits & ((UINT64CONST(1) << 52) - 1);
-	p.position = 0;
-	if (exponent != 0)
-	{
-		p.mantissa |= UINT64CONST(1) << 52;
-		p.position = exponent - 1;
-	}
-	return p;
-}
 
 static void
 float_prepare(FeAccSpec *spec)
@@ -133,7 +105,7 @@ spill_window(FeHeap *heap, const FeAccSpec *spec, FloatAcc *acc, FloatMore *more
 
 /* Adds one value, and its square, to the exact sums. */
 static void
-add_exactly(FeHeap *heap, const FeAccSpec *spec, FloatMore *more, FloatParts p, int sign)
+add_exactly(FeHeap *heap, const FeAccSpec *spec, FloatMore *more, FeFloatParts p, int sign)
 {
 	int32		digits[FE_DIGITS256];
 	int			n;
@@ -181,7 +153,7 @@ lower_window(const FeAccSpec *spec, FloatAcc *acc, int anchor)
 
 /* Makes the value a multiple of the window's lowest bit, and small enough. */
 static inline bool
-fit_window(const FeAccSpec *spec, FloatAcc *acc, FloatParts *p)
+fit_window(const FeAccSpec *spec, FloatAcc *acc, FeFloatParts *p)
 {
 	int			below = acc->anchor - p->position;
 
@@ -220,7 +192,7 @@ static void
 float_apply(FeHeap *heap, const FeAccSpec *spec, void *accp, const FeAccInput *in, int sign)
 {
 	FloatAcc   *acc = accp;
-	FloatParts	p;
+	FeFloatParts	p;
 	double		x;
 	int			shift;
 	int64		high;
@@ -234,7 +206,7 @@ float_apply(FeHeap *heap, const FeAccSpec *spec, void *accp, const FeAccInput *i
 		return;
 	}
 	acc->count += sign;
-	p = split_float(x);
+	p = fe_split_float(x);
 	if (p.mantissa == 0)
 		return;
 	if (unlikely(!fit_window(spec, acc, &p)))
@@ -439,11 +411,10 @@ float_read_add(FeAccRead *r, const void *accp)
 	}
 }
 
-/* n * sum(x^2) - sum(x)^2, exactly, then one rounding: sum((x - avg)^2) */
-static double
-squared_deviations(FeAccRead *r)
+double
+fe_float_deviations(int64 n, const FeBig *products, const FeBig *a, const FeBig *b)
 {
-	FeBig		n;
+	FeBig		count;
 	FeBig		product;
 	FeBig		square;
 	int32		digits[FE_DIGITS128];
@@ -451,24 +422,64 @@ squared_deviations(FeAccRead *r)
 	int			exponent;
 	double		result;
 
-	fe_big_init(&n, CurrentMemoryContext);
+	fe_big_init(&count, CurrentMemoryContext);
 	fe_big_init(&product, CurrentMemoryContext);
 	fe_big_init(&square, CurrentMemoryContext);
-	fe_big_add(&n, 0, digits,
-			   fe_digits_of_uint128(r->count, FE_BINARY_BASE, digits), 1);
-	fe_big_carry(&n, FE_BINARY_BASE);
-	fe_big_carry(&r->squares, FE_BINARY_BASE);
-	fe_big_mul(&product, &n, &r->squares, FE_BINARY_BASE);
-	fe_big_mul(&square, &r->sum, &r->sum, FE_BINARY_BASE);
+	fe_big_add(&count, 0, digits, fe_digits_of_uint128(n, FE_BINARY_BASE, digits), 1);
+	fe_big_carry(&count, FE_BINARY_BASE);
+	fe_big_mul(&product, &count, products, FE_BINARY_BASE);
+	fe_big_mul(&square, a, b, FE_BINARY_BASE);
 	fe_big_sub_big(&product, &square);
 	fe_big_carry(&product, FE_BINARY_BASE);
-	if (product.sign <= 0)
+	if (product.sign == 0)
 		return 0.0;
 	m = fe_big_frexp(&product, &exponent);
-	result = ldexp(m / (double) r->count, exponent + 2 * LOWEST_EXPONENT);
+	result = ldexp(m / (double) n, exponent + 2 * LOWEST_EXPONENT);
 	if (isinf(result))
 		float_overflow_error();
 	return result;
+}
+
+void
+fe_float_totals(FeAccRead *r, FeFloatTotals *totals)
+{
+	Assert(fe_final_has_squares(r->final));
+	read_window(r, &r->window);
+	memset(&r->window, 0, sizeof(r->window));
+	fe_big_carry(&r->sum, FE_BINARY_BASE);
+	fe_big_carry(&r->squares, FE_BINARY_BASE);
+	totals->count = r->count;
+	totals->nan = r->nan;
+	totals->pinf = r->pinf;
+	totals->ninf = r->ninf;
+	totals->sum = &r->sum;
+	totals->squares = &r->squares;
+}
+
+/* Of a canonical sum. */
+static double
+rounded_sum(const FeBig *sum)
+{
+	int			exponent;
+	double		result;
+
+	if (sum->sign == 0)
+		return 0.0;
+	result = fe_big_frexp(sum, &exponent);
+	result = ldexp(result, exponent + LOWEST_EXPONENT);
+	if (isinf(result))
+		float_overflow_error();
+	return result;
+}
+
+double
+fe_float_sum(const FeFloatTotals *totals)
+{
+	if (totals->nan > 0 || (totals->pinf > 0 && totals->ninf > 0))
+		return get_float8_nan();
+	if (totals->pinf > 0 || totals->ninf > 0)
+		return totals->pinf > 0 ? get_float8_infinity() : -get_float8_infinity();
+	return rounded_sum(totals->sum);
 }
 
 static Datum
@@ -476,7 +487,6 @@ float_read_final(FeAccRead *r, bool *isnull)
 {
 	int64		total = r->count + r->nan + r->pinf + r->ninf;
 	double		result;
-	int			exponent;
 
 	if (r->final == FE_FINAL_COUNT)
 	{
@@ -497,16 +507,15 @@ float_read_final(FeAccRead *r, bool *isnull)
 	fe_big_carry(&r->sum, FE_BINARY_BASE);
 	if (fe_final_has_squares(r->final))
 	{
-		result = squared_deviations(r);
+		fe_big_carry(&r->squares, FE_BINARY_BASE);
+		result = fe_float_deviations(r->count, &r->squares, &r->sum, &r->sum);
+		result = Max(result, 0.0);
 		result /= fe_final_is_sample(r->final) ? r->count - 1 : r->count;
 		if (r->final == FE_FINAL_STDDEV_POP || r->final == FE_FINAL_STDDEV_SAMP)
 			result = sqrt(result);
 		return Float8GetDatum(result);
 	}
-	result = fe_big_frexp(&r->sum, &exponent);
-	result = r->sum.sign == 0 ? 0.0 : ldexp(result, exponent + LOWEST_EXPONENT);
-	if (isinf(result))
-		float_overflow_error();
+	result = rounded_sum(&r->sum);
 	if (r->final == FE_FINAL_AVG)
 		result /= (double) r->count;
 	return Float8GetDatum(result);

@@ -1,7 +1,7 @@
 /*
  * moments_int.c
  *		Accumulator kind "integer moments": sum, avg and the variance family of
- *		int2, int4 and int8.
+ *		int2, int4 and int8; sum of money.
  *
  * int2 and int4: one 128-bit word holds the sum in its lower 80 bits and the
  * count in the upper 48, so that a row is a single addition; 2^47 rows of the
@@ -18,6 +18,7 @@
 #include "aggregate/image.h"
 #include "aggregate/kinds.h"
 #include "catalog/pg_type.h"
+#include "runtime/compat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -44,6 +45,7 @@ struct FeAccRead
 	int			final;
 	bool		squares_kept;
 	bool		wide;			/* int8 */
+	bool		money;
 	int64		count;
 	int128		sum;
 	int128		squares;
@@ -56,10 +58,17 @@ packed_sum(int128 packed)
 	return (int128) ((uint128) packed << (128 - SUM_BITS)) >> (128 - SUM_BITS);
 }
 
+/* money is an int8 of hundredths, or whatever the currency has. */
+static inline bool
+is_wide(const FeAccSpec *spec)
+{
+	return spec->argtype == INT8OID || spec->argtype == MONEYOID;
+}
+
 static void
 int_prepare(FeAccSpec *spec)
 {
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 		spec->size = FE_SQUARES(spec) ? sizeof(Int8Acc) : offsetof(Int8Acc, squares);
 	else
 		spec->size = FE_SQUARES(spec) ? sizeof(IntAcc) : offsetof(IntAcc, squares);
@@ -88,7 +97,7 @@ int_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput *in, 
 
 	if (in->isnull)
 		return;
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 	{
 		Int8Acc    *a = acc;
 
@@ -112,7 +121,7 @@ int_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput *in, 
 static void
 int_combine(FeHeap *heap, const FeAccSpec *spec, void *dst, void *src)
 {
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 	{
 		Int8Acc    *d = dst;
 		Int8Acc    *s = src;
@@ -140,7 +149,7 @@ int_combine(FeHeap *heap, const FeAccSpec *spec, void *dst, void *src)
 static void
 int_clear(FeHeap *heap, const FeAccSpec *spec, void *acc)
 {
-	if (spec->argtype == INT8OID && FE_SQUARES(spec))
+	if (is_wide(spec) && FE_SQUARES(spec))
 		fe_exact_free(heap, &((Int8Acc *) acc)->spill);
 	memset(acc, 0, spec->size);
 }
@@ -150,7 +159,7 @@ int_room(const FeAccSpec *spec, const FeAccInput *in)
 {
 	int64		x;
 
-	if (spec->argtype != INT8OID || !FE_SQUARES(spec) || in->isnull)
+	if (!is_wide(spec) || !FE_SQUARES(spec) || in->isnull)
 		return 0;
 	/* squares below 2^80 would need 2^47 rows to overflow */
 	x = DatumGetInt64(in->value);
@@ -169,7 +178,8 @@ int_read_create(const FeAccSpec *spec, const FeFinal *final)
 	r->final = final->id;
 	r->squares_kept = fe_final_has_squares(final->id);
 	Assert(!r->squares_kept || FE_SQUARES(spec));
-	r->wide = (spec->argtype == INT8OID);
+	r->wide = is_wide(spec);
+	r->money = (spec->argtype == MONEYOID);
 	fe_big_init(&r->spill, CurrentMemoryContext);
 	return r;
 }
@@ -222,6 +232,14 @@ int_read_add(FeAccRead *r, const void *acc)
 static Datum
 int_sum(FeAccRead *r)
 {
+	if (r->money)
+	{
+		if (FE_COMPAT_MONEY_IS_CHECKED && (r->sum > PG_INT64_MAX || r->sum < PG_INT64_MIN))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("money out of range")));
+		return Int64GetDatum((int64) r->sum);
+	}
 	if (r->wide)
 		return NumericGetDatum(fe_decimal_from_int128(r->sum, 0));
 	if (r->sum > PG_INT64_MAX || r->sum < PG_INT64_MIN)
@@ -268,7 +286,7 @@ int_image_write(const FeAccSpec *spec, const void *acc, StringInfo out)
 	const IntAcc *a = acc;
 	const Int8Acc *wide = acc;
 
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 	{
 		fe_image_put_signed(out, wide->count);
 		fe_image_put_int128(out, wide->sum);
@@ -282,7 +300,7 @@ int_image_write(const FeAccSpec *spec, const void *acc, StringInfo out)
 	}
 	if (!FE_SQUARES(spec))
 		return;
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 	{
 		fe_image_put_int128(out, wide->squares);
 		fe_exact_write(wide->spill, out);
@@ -319,7 +337,7 @@ int_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
 	int128		sum;
 	int128		squares = 0;
 
-	if (spec->argtype == INT8OID)
+	if (is_wide(spec))
 	{
 		int8_image_read(heap, spec, accp, in);
 		return;

@@ -13,6 +13,8 @@
  * one, and text is sorted by a hash of its bytes, which for a deterministic
  * collation has the same equality and costs a fraction.
  *
+ * What writes, and the byte form, also serve the kind "values" (values.c).
+ *
  * Writers: the ingest worker under the entity's lock; readers under the same
  * lock, shared: min and max take one value from each pane, count(DISTINCT)
  * all, to unite them afterwards.
@@ -26,12 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-typedef struct Member
-{
-	FeValue		value;
-	int64		count;
-} Member;
-
 typedef struct MultisetAcc
 {
 	FeSeq		seq;
@@ -39,6 +35,16 @@ typedef struct MultisetAcc
 	uint32		absent;			/* entries with a count below 0 */
 	uint32		unused;
 } MultisetAcc;
+
+int64		fe_kept_rows = 0;
+bool		fe_fold_is_due = false;
+
+static inline void
+count_kept(const FeAccSpec *spec, int64 by)
+{
+	if (spec->kind == &fe_acc_values)
+		fe_kept_rows += by;
+}
 
 #define COUNTS_ABSENT(spec) \
 	(((spec)->flags & (FE_ACC_DISTINCT | FE_ACC_SINGLE)) == (FE_ACC_DISTINCT | FE_ACC_SINGLE) && \
@@ -54,7 +60,7 @@ multiset_prepare(FeAccSpec *spec)
 static int
 compare_member(const void *element, const void *key, void *arg)
 {
-	return fe_value_compare_probe(&((const Member *) element)->value, key);
+	return fe_value_compare_probe(&((const FeMember *) element)->value, key);
 }
 
 /*
@@ -65,13 +71,19 @@ static void
 change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue *moved, int64 by)
 {
 	const FeAccSpec *spec = probe->spec;
-	Member	   *m;
+	FeMember   *m;
 	bool		found;
 	int64		before;
 
-	m = fe_seq_upsert(heap, &acc->seq, sizeof(Member), probe, compare_member, NULL, &found);
+	m = fe_seq_upsert(heap, &acc->seq, sizeof(FeMember), probe, compare_member, NULL, &found);
 	before = m->count;
 	m->count += by;
+	if (!found)
+	{
+		count_kept(spec, 1);
+		if (spec->folds != NULL && acc->seq.count >= FE_FOLD_ROWS)
+			fe_fold_is_due = true;
+	}
 	if (!found && moved != NULL)
 		m->value = *moved;
 	else if (!found)
@@ -84,17 +96,18 @@ change_count(FeHeap *heap, MultisetAcc *acc, const FeValueProbe *probe, FeValue 
 		uint32		pos;
 
 		/* the search compares with the value: free it afterwards */
-		fe_seq_search(&acc->seq, sizeof(Member), probe, compare_member, NULL, &pos);
-		fe_seq_delete(heap, &acc->seq, sizeof(Member), pos);
+		fe_seq_search(&acc->seq, sizeof(FeMember), probe, compare_member, NULL, &pos);
+		fe_seq_delete(heap, &acc->seq, sizeof(FeMember), pos);
 		fe_value_free(heap, spec, &value);
+		count_kept(spec, -1);
 	}
 	/* so does the probe */
 	if (found && moved != NULL)
 		fe_value_free(heap, spec, moved);
 }
 
-static void
-multiset_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput *in, int sign)
+void
+fe_multiset_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput *in, int sign)
 {
 	FeValueProbe probe;
 
@@ -106,13 +119,13 @@ multiset_apply(FeHeap *heap, const FeAccSpec *spec, void *acc, const FeAccInput 
 		pfree(DatumGetPointer(probe.value));
 }
 
-static void
-multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
+void
+fe_multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 {
 	MultisetAcc *dst = dstp;
 	MultisetAcc *src = srcp;
 	FeSeqIter	it;
-	Member	   *m;
+	FeMember   *m;
 
 	if (src->seq.count > dst->seq.count)
 	{
@@ -122,7 +135,7 @@ multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 		memcpy(dst, src, spec->size);
 		memcpy(src, swap, spec->size);
 	}
-	fe_seq_iter(&it, &src->seq, sizeof(Member), 0);
+	fe_seq_iter(&it, &src->seq, sizeof(FeMember), 0);
 	while ((m = fe_seq_next(&it)) != NULL)
 	{
 		FeValueProbe probe;
@@ -130,35 +143,37 @@ multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 		fe_value_probe_kept(&probe, spec, &m->value);
 		change_count(heap, dst, &probe, &m->value, m->count);
 	}
-	fe_seq_clear(heap, &src->seq, sizeof(Member));
+	count_kept(spec, -(int64) src->seq.count);
+	fe_seq_clear(heap, &src->seq, sizeof(FeMember));
 	memset(src, 0, spec->size);
 }
 
-static void
-multiset_clear(FeHeap *heap, const FeAccSpec *spec, void *accp)
+void
+fe_multiset_clear(FeHeap *heap, const FeAccSpec *spec, void *accp)
 {
 	MultisetAcc *acc = accp;
 
 	if (!spec->argbyval)
 	{
 		FeSeqIter	it;
-		Member	   *m;
+		FeMember   *m;
 
-		fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+		fe_seq_iter(&it, &acc->seq, sizeof(FeMember), 0);
 		while ((m = fe_seq_next(&it)) != NULL)
 			fe_value_free(heap, spec, &m->value);
 	}
-	fe_seq_clear(heap, &acc->seq, sizeof(Member));
+	count_kept(spec, -(int64) acc->seq.count);
+	fe_seq_clear(heap, &acc->seq, sizeof(FeMember));
 	memset(acc, 0, spec->size);
 }
 
-static Size
-multiset_room(const FeAccSpec *spec, const FeAccInput *in)
+Size
+fe_multiset_room(const FeAccSpec *spec, const FeAccInput *in)
 {
 	if (in->isnull)
 		return 0;
 	/* a sequence grows to at most twice its elements */
-	return fe_value_room(spec, in->value) + 2 * sizeof(Member);
+	return fe_value_room(spec, in->value) + 2 * sizeof(FeMember);
 }
 
 /* ---- reading -------------------------------------------------------------- */
@@ -242,7 +257,7 @@ static void
 collect(FeAccRead *r, const FeSeq *seq)
 {
 	FeSeqIter	it;
-	Member	   *m;
+	FeMember   *m;
 
 	if (r->n + seq->count > r->size)
 	{
@@ -250,7 +265,7 @@ collect(FeAccRead *r, const FeSeq *seq)
 		r->values = repalloc_huge(r->values, r->size * sizeof(Collected));
 	}
 	r->runs++;
-	fe_seq_iter(&it, seq, sizeof(Member), 0);
+	fe_seq_iter(&it, seq, sizeof(FeMember), 0);
 	while ((m = fe_seq_next(&it)) != NULL)
 	{
 		r->values[r->n].value = copy_value(r, &m->value);
@@ -267,7 +282,7 @@ offer_extreme(FeAccRead *r, const FeSeq *seq)
 
 	for (uint32 i = 0; i < seq->count; i++)
 	{
-		Member	   *m = fe_seq_get(seq, sizeof(Member), max ? seq->count - 1 - i : i);
+		FeMember   *m = fe_seq_get(seq, sizeof(FeMember), max ? seq->count - 1 - i : i);
 
 		if (m->count > 0)
 		{
@@ -336,17 +351,17 @@ multiset_read_final(FeAccRead *r, bool *isnull)
 /* ---- byte form ------------------------------------------------------------ */
 
 /* The number of members, then each one's value and count. */
-static void
-multiset_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
+void
+fe_multiset_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
 {
 	const MultisetAcc *acc = accp;
 	FeValueChain chain;
 	FeSeqIter	it;
-	const Member *m;
+	const FeMember *m;
 
 	fe_image_put(out, acc->seq.count);
 	fe_value_chain_init(&chain, spec);
-	fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+	fe_seq_iter(&it, &acc->seq, sizeof(FeMember), 0);
 	while ((m = fe_seq_next(&it)) != NULL)
 	{
 		fe_value_write(&chain, fe_value_datum(spec, &m->value), out);
@@ -354,8 +369,8 @@ multiset_image_write(const FeAccSpec *spec, const void *accp, StringInfo out)
 	}
 }
 
-static void
-multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
+void
+fe_multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *in)
 {
 	MultisetAcc *acc = accp;
 	uint32		n = fe_image_get_count(in, 2);
@@ -363,11 +378,12 @@ multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *
 	FeSeqIter	it;
 
 	if (heap == NULL)
-		in->room += fe_seq_load_room(n, sizeof(Member));
+		in->room += fe_seq_load_room(n, sizeof(FeMember));
 	else
 	{
-		fe_seq_load(heap, &acc->seq, sizeof(Member), n);
-		fe_seq_iter(&it, &acc->seq, sizeof(Member), 0);
+		fe_seq_load(heap, &acc->seq, sizeof(FeMember), n);
+		count_kept(spec, n);
+		fe_seq_iter(&it, &acc->seq, sizeof(FeMember), 0);
 	}
 	fe_value_chain_init(&chain, spec);
 	for (uint32 i = 0; i < n && fe_value_read(&chain, in); i++)
@@ -376,7 +392,7 @@ multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *accp, FeImageIn *
 
 		if (heap != NULL)
 		{
-			Member	   *m = fe_seq_next(&it);
+			FeMember   *m = fe_seq_next(&it);
 
 			fe_value_store(heap, &chain.probe, &m->value);
 			m->count = count;
@@ -394,14 +410,14 @@ const FeAccKind fe_acc_multiset = {
 	.name = "multiset",
 	.has_seq = true,
 	.prepare = multiset_prepare,
-	.apply = multiset_apply,
-	.combine = multiset_combine,
-	.clear = multiset_clear,
-	.room = multiset_room,
+	.apply = fe_multiset_apply,
+	.combine = fe_multiset_combine,
+	.clear = fe_multiset_clear,
+	.room = fe_multiset_room,
 	.read_create = multiset_read_create,
 	.read_reset = multiset_read_reset,
 	.read_add = multiset_read_add,
 	.read_final = multiset_read_final,
-	.image_write = multiset_image_write,
-	.image_read = multiset_image_read
+	.image_write = fe_multiset_image_write,
+	.image_read = fe_multiset_image_read
 };

@@ -186,4 +186,23 @@ extern void fe_best_offer(FeBest *best, Datum value, bool isnull);
 /* NULL if there was none, or none but NULLs; a copy in CurrentMemoryContext. */
 extern Datum fe_best_result(FeBest *best, bool *isnull);
 
+/* ---- multiset.c, for the kinds that are multisets -------------------------- */
+
+/* An element of a multiset's sequence. */
+typedef struct FeMember
+{
+	FeValue		value;
+	int64		count;
+} FeMember;
+
+extern void fe_multiset_apply(FeHeap *heap, const FeAccSpec *spec, void *acc,
+							  const FeAccInput *in, int sign);
+extern void fe_multiset_combine(FeHeap *heap, const FeAccSpec *spec, void *dst, void *src);
+extern void fe_multiset_clear(FeHeap *heap, const FeAccSpec *spec, void *acc);
+extern Size fe_multiset_room(const FeAccSpec *spec, const FeAccInput *in);
+extern void fe_multiset_image_write(const FeAccSpec *spec, const void *acc,
+									struct StringInfoData *out);
+extern void fe_multiset_image_read(FeHeap *heap, const FeAccSpec *spec, void *acc,
+								   FeImageIn *in);
+
 #endif							/* FE_VALUE_H */

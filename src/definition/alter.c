@@ -125,11 +125,15 @@ reset_option(FeViewOptions *options, const char *name)
 	}
 	else if (strcmp(name, "on_error") == 0)
 		options->on_error = FE_ON_ERROR_STOP;
+	else if (strcmp(name, "retention") == 0)
+		options->retention = 0;
+	else if (strcmp(name, "watermark") == 0)
+		options->watermark = -1;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" cannot be reset", name),
-				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online and on_error.")));
+				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online, on_error, retention and watermark.")));
 }
 
 static void
@@ -147,9 +151,10 @@ reset_options(FeViewOptions *options, ArrayType *names)
 
 /*
  * alter_feature_view(name text, redis_key text, ttl interval, push_interval
- * interval, time_refresh interval, online text[], reset text[], on_error text)
+ * interval, time_refresh interval, online text[], reset text[], on_error text,
+ * retention interval, watermark interval)
  *
- * Another on_error means other state (plan.c has it in the fingerprint): the
+ * Another on_error or retention means other state (plan.c has it in the fingerprint): the
  * ingest worker builds the view anew, at once also where it had stopped.
  */
 Datum
@@ -167,6 +172,7 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 		reset_options(&row->options, PG_GETARG_ARRAYTYPE_P(6));
 	fe_options_from_args(fcinfo, 1, &row->options);
 	fe_on_error_from_arg(fcinfo, 7, &row->options);
+	fe_window_options_from_args(fcinfo, 8, &row->options);
 	plan = fe_plan_load(row->viewid, CurrentMemoryContext);
 	plan->options = row->options;
 	fe_apply_options(plan);

@@ -207,6 +207,8 @@ add_windows(FePlanBuilder *b, List *terms, int *track, FeWindowSet *set)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("windows of one aggregate must be over the same event time"),
+					 b->flat->window ?
+					 errhint("The window of GROUP BY counts for every aggregate.") :
 					 errhint("The windows of WHERE count for every aggregate. Put each window into "
 							 "the FILTER of the aggregates that it is meant for."),
 					 fe_errposition(b->a, term->location)));
@@ -248,6 +250,16 @@ analyze_where(FePlanBuilder *b)
 		b->where_conditions = conditions;
 	else
 		plan->where = add_condition(b, conditions);
+	plan->group_window = -1;
+	plan->window_column = -1;
+	fe_take_window_key(b->a, b->flat);
+	if (b->flat->window)
+	{
+		/* the first of all: it gets number 0 */
+		b->where_windows = lcons(fe_parse_group_window(b->a, b->flat->window), b->where_windows);
+		plan->group_window = 0;
+		plan->null_window = list_length(b->where_windows) == 1;
+	}
 	add_windows(b, b->where_windows, &plan->where_track, &plan->where_windows);
 	add_set(b, plan->where_track, plan->where_windows);
 }
@@ -279,7 +291,7 @@ match_count(FeAggMatch *match)
 	count->args = list_make1(makeTargetEntry((Expr *) one, 1, NULL, false));
 	count->aggkind = 'n';
 	count->location = -1;
-	if (!fe_aggregate_match(count, match, &why))
+	if (!fe_aggregate_match(count, false, match, &why))
 		elog(ERROR, "count() is not supported");
 }
 
@@ -297,6 +309,7 @@ same_accumulator(FePlanBuilder *b, int i, const FeAcc *acc, const FeAggMatch *ma
 
 	return m->kind == match->kind && m->argtype == match->argtype &&
 		m->collation == match->collation && m->has_order == match->has_order &&
+		fe_same_folds(m->folds, match->folds) &&
 		other->track == acc->track && other->arg == acc->arg &&
 		other->order == acc->order && other->filter == acc->filter;
 }
@@ -341,7 +354,7 @@ aggregate_accumulator(FePlanBuilder *b, Aggref *agg, int track, List *conditions
 		acc.arg = add_rowexpr(b, makeBoolConst(true, false));
 	}
 	else
-		acc.arg = add_checked_rowexpr(b, aggregate_argument(agg, 0),
+		acc.arg = add_checked_rowexpr(b, match->arg ? match->arg : aggregate_argument(agg, 0),
 									  _("an aggregate's argument"));
 	if (match->has_order)
 	{
@@ -387,7 +400,8 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	foreach(lc, b->aggrefs)
 		if (equal(lfirst(lc), call))
 			return list_nth_int(b->agg_of, foreach_current_index(lc));
-	if (!fe_aggregate_match(call, &match, &why))
+	if (!fe_aggregate_match(call, b->a->append_only || b->plan->options.append_only, &match,
+							&why))
 		refuse_aggregate(b, call, &why);
 	fe_split_windows(b->a, call->aggfilter ? list_make1(call->aggfilter) : NIL,
 					 _("a FILTER"), &windows, &conditions);
@@ -402,6 +416,22 @@ fe_plan_add_aggregate(FePlanBuilder *b, Aggref *call)
 	b->aggrefs = lappend(b->aggrefs, call);
 	b->agg_of = lappend_int(b->agg_of, add_agg(b, &agg));
 	return llast_int(b->agg_of);
+}
+
+/* Index in plan->aggs of the window that GROUP BY has. */
+int
+fe_plan_add_window(FePlanBuilder *b)
+{
+	FeAgg		agg = {0};
+
+	agg.acc = FE_WINDOW;
+	agg.track = b->plan->where_track;
+	agg.windows = b->plan->where_windows;
+	agg.type = TSTZRANGEOID;
+	agg.typmod = -1;
+	get_typlenbyval(agg.type, &agg.typlen, &agg.typbyval);
+	b->window_agg = add_agg(b, &agg);
+	return b->window_agg;
 }
 
 /* ---- sharing of accumulators ------------------------------------------------------------- */
@@ -456,7 +486,7 @@ share_accumulators(FePlanBuilder *b)
 	{
 		FeAgg	   *agg = &plan->aggs[i];
 
-		if (agg->acc == FE_ROWS)
+		if (agg->acc < 0)
 			continue;
 		agg->of_order = shared[agg->acc] != agg->acc && of_order[agg->acc];
 		agg->acc = moved[shared[agg->acc]];
@@ -625,7 +655,7 @@ make_arms(FePlanBuilder *b)
 static void
 analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 {
-	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan};
+	FePlanBuilder b = {.a = a, .flat = flat, .plan = plan, .window_agg = -1};
 
 	plan->row_desc = flat->row_desc;
 	/* of a stream, whatever the user said: its rows stay */

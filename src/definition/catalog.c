@@ -60,8 +60,10 @@ enum
 	COL_ONLINE,
 	COL_APPEND_ONLY,
 	COL_ON_ERROR,
-	COL_CREATED_AT,				/* these two by the server's clock */
+	COL_CREATED_AT,
 	COL_ALTERED_AT,
+	COL_RETENTION,
+	COL_WATERMARK,
 	COL_SNAPSHOT,
 	COL_LAST = COL_SNAPSHOT
 };
@@ -135,6 +137,8 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 	o->online = isnull[COL_ONLINE - 1] ? NIL : option_names(v[COL_ONLINE - 1]);
 	o->online_enabled = isnull[COL_ONLINE - 1] || o->online != NIL;
 	o->append_only = DatumGetBool(v[COL_APPEND_ONLY - 1]);
+	o->retention = isnull[COL_RETENTION - 1] ? 0 : option_usecs(v[COL_RETENTION - 1]);
+	o->watermark = isnull[COL_WATERMARK - 1] ? -1 : option_usecs(v[COL_WATERMARK - 1]);
 	/* the table's own check holds it to the names we know */
 	(void) fe_on_error_by_name(TextDatumGetCString(v[COL_ON_ERROR - 1]), &o->on_error);
 	o->snapshot = DatumGetBool(v[COL_SNAPSHOT - 1]);
@@ -319,7 +323,7 @@ names_array(List *names)
 static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
 	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, BOOLOID
 };
 
 static void
@@ -358,8 +362,14 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 		nulls[COL_ONLINE - 1] = 'n';
 	v[COL_APPEND_ONLY - 1] = BoolGetDatum(o->append_only);
 	v[COL_ON_ERROR - 1] = CStringGetTextDatum(fe_on_error_name(o->on_error));
-	nulls[COL_CREATED_AT - 1] = 'n';
-	nulls[COL_ALTERED_AT - 1] = 'n';
+	/* created_at and altered_at are the statements' own */
+	nulls[COL_CREATED_AT - 1] = nulls[COL_ALTERED_AT - 1] = 'n';
+	v[COL_RETENTION - 1] = usecs_interval(o->retention);
+	if (o->retention == 0)
+		nulls[COL_RETENTION - 1] = 'n';
+	v[COL_WATERMARK - 1] = usecs_interval(o->watermark);
+	if (o->watermark < 0)
+		nulls[COL_WATERMARK - 1] = 'n';
 	v[COL_SNAPSHOT - 1] = BoolGetDatum(o->snapshot);
 }
 
@@ -373,8 +383,9 @@ fe_catalog_insert(const FeCatalogRow *row)
 	fe_catalog_execute("INSERT INTO feature_engine." FE_CATALOG_TABLE
 					   " (viewid, name, relation, definition, replaces, version, generation,"
 					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
-					   " on_error, snapshot)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17)",
+					   " on_error, retention, watermark, snapshot)"
+					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18,"
+					   " $19)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -389,8 +400,8 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " SET name = $2, relation = $3, definition = $4, replaces = $5,"
 					   " version = $6, generation = $7, redis_key = $8, ttl = $9,"
 					   " push_interval = $10, time_refresh = $11, online = $12,"
-					   " append_only = $13, on_error = $14, snapshot = $17,"
-					   " altered_at = now() WHERE viewid = $1",
+					   " append_only = $13, on_error = $14, altered_at = now(), retention = $17,"
+					   " watermark = $18, snapshot = $19 WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 

@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "definition/definition.h"
 
@@ -64,11 +65,31 @@ run(const char *sql)
 		elog(ERROR, "could not execute: %s", sql);
 }
 
+/* The view's watermark, that windows are final by on both sides. */
+static FeWatermark
+current_watermark(const FePlan *plan)
+{
+	FeWatermark watermark = {false, 0};
+	bool		isnull;
+
+	if (plan->uses_final && !fe_clock_watermark(&watermark.value))
+	{
+		SPI_connect();
+		run(psprintf("SELECT feature_engine.watermark(%s)", quote_literal_cstr(plan->name)));
+		watermark.value = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+															SPI_tuptable->tupdesc, 1, &isnull));
+		watermark.given = !isnull;
+		SPI_finish();
+	}
+	return watermark;
+}
+
 /* Both sides at one T, as the owner of the definition. */
 static void
 compare_once(const FePlan *plan, int sample, List **differences)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	FeWatermark old_watermark = fe_clock_set_watermark(current_watermark(plan));
 	FeTime		old = fe_clock_set_eval_time(fe_as_of_is_set ? fe_as_of : fe_clock_now());
 
 	PG_TRY();
@@ -94,6 +115,7 @@ compare_once(const FePlan *plan, int sample, List **differences)
 	PG_FINALLY();
 	{
 		(void) fe_clock_set_eval_time(old);
+		(void) fe_clock_set_watermark(old_watermark);
 	}
 	PG_END_TRY();
 }

@@ -14,6 +14,7 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
@@ -24,12 +25,22 @@
 
 #include "definition/definition.h"
 
+/* A column of those that tell rows apart: a key, or the window of GROUP BY. */
+typedef struct CheckKey
+{
+	int			column;
+	FeFlatKey  *key;
+} CheckKey;
+
 typedef struct CheckSql
 {
 	StringInfoData sql;
 	const FePlan *plan;
 	FeFlat	   *flat;			/* the stored definition over its row */
+	int			nkeys;
+	CheckKey	keys[FE_MAX_KEYS + 1];
 	List	   *names;			/* of the row's columns, for deparsing */
+	const char *alias;			/* the row's name in them */
 	bool		scaled;			/* some column needs z */
 } CheckSql;
 
@@ -58,6 +69,13 @@ operator_text(Oid op)
 	return result;
 }
 
+/* Does the column tell rows apart? */
+static bool
+is_key(const CheckSql *c, int column)
+{
+	return c->plan->columns[column].key >= 0 || c->plan->window_column == column;
+}
+
 /* c1, c2, ...: the relations' columns under names of our own */
 static void
 append_columns(StringInfo sql, const FePlan *plan)
@@ -66,10 +84,41 @@ append_columns(StringInfo sql, const FePlan *plan)
 		appendStringInfo(sql, "%sc%d", i ? ", " : "", i);
 }
 
+static bool
+is_session(const CheckSql *c)
+{
+	const FePlan *plan = c->plan;
+
+	return plan->group_window >= 0 && plan->windows[plan->group_window].kind == FE_WINDOW_SESSION;
+}
+
+/* session() is a column of the source's (see append_sessions), by what this node is written as. */
+#define SESSION_COLUMN	"case_test_expr"
+
+static Node *
+replace_session(Node *node, void *arg)
+{
+	const CheckSql *c = arg;
+
+	if (node == NULL)
+		return NULL;
+	if (equal(node, c->flat->window->expr))
+	{
+		CaseTestExpr *column = makeNode(CaseTestExpr);
+
+		column->typeId = TSTZRANGEOID;
+		column->typeMod = -1;
+		return (Node *) column;
+	}
+	return expression_tree_mutator(node, replace_session, arg);
+}
+
 /* An expression over the row, in parentheses. */
 static char *
 source_expression(const CheckSql *c, Node *expr)
 {
+	if (is_session(c))
+		expr = replace_session(expr, (void *) c);
 	return psprintf("(%s)", deparse_expression(expr, c->names, true, false));
 }
 
@@ -159,7 +208,7 @@ append_arms(CheckSql *c, int sample)
 
 /* What the definition reads, or of each table a sample for so many entities. */
 static void
-append_source(CheckSql *c, int sample)
+append_rows(CheckSql *c, int sample)
 {
 	appendStringInfoString(&c->sql, " FROM ");
 	if (c->flat->row_desc)
@@ -169,19 +218,126 @@ append_source(CheckSql *c, int sample)
 	append_conditions(c, c->flat->where, c->names);
 }
 
+/* The event time of session(), as timestamptz. */
+static char *
+session_time(const CheckSql *c)
+{
+	FuncExpr   *call = castNode(FuncExpr, c->flat->window->expr);
+	Node	   *time = linitial(call->args);
+	char	   *text = source_expression(c, time);
+
+	switch (getBaseType(exprType(time)))
+	{
+		case TIMESTAMPOID:
+			return psprintf("(%s AT TIME ZONE 'UTC')", text);
+		case DATEOID:
+			return psprintf("(%s::timestamp AT TIME ZONE 'UTC')", text);
+		default:
+			return text;
+	}
+}
+
+/*
+ * Gaps and islands: the source's rows with the session of each.  Of three queries
+ * the innermost tells where one begins, the next numbers them.
+ */
+static void
+append_sessions(CheckSql *c)
+{
+	const FeWindow *w = &c->plan->windows[c->plan->group_window];
+	StringInfo	sql = &c->sql;
+	StringInfoData keys;
+	char	   *gap = psprintf("interval '%s'", fe_format_usecs(w->width));
+	char	   *time = session_time(c);
+
+	initStringInfo(&keys);
+	for (int i = 0; i < c->plan->nkeys; i++)
+		appendStringInfo(&keys, "%sfe_check_k%d", i ? ", " : "", i);
+	appendStringInfo(sql, " FROM (SELECT s.*, tstzrange(min(fe_check_ts) OVER i, max(fe_check_ts) OVER i + %s) AS "
+					 SESSION_COLUMN, gap);
+	appendStringInfo(sql, " FROM (SELECT s.*, sum(fe_check_new) OVER (PARTITION BY %s ORDER BY fe_check_ts) "
+					 "AS fe_check_island", keys.data);
+	appendStringInfo(sql, " FROM (SELECT s.*, CASE WHEN fe_check_ts - lag(fe_check_ts) OVER "
+					 "(PARTITION BY %s ORDER BY fe_check_ts) <= %s THEN 0 ELSE 1 END AS fe_check_new",
+					 keys.data, gap);
+	appendStringInfo(sql, " FROM (SELECT %s.*, %s AS fe_check_ts",
+					 c->alias, time);
+	for (int i = 0; i < c->plan->nkeys; i++)
+	{
+		FeFlatKey  *key = list_nth(c->flat->keys, i);
+
+		appendStringInfo(sql, ", %s AS fe_check_k%d", source_expression(c, key->expr), i);
+	}
+	append_rows(c, 0);
+	appendStringInfo(sql, "%s isfinite(%s)", c->flat->where ? " AND" : " WHERE", time);
+	if (w->retention != 0)
+		appendStringInfo(sql, " AND %s + %s > feature_engine.now() - interval '%s'", time, gap,
+						 fe_format_usecs(w->retention));
+	appendStringInfo(sql, ") AS s) AS s) AS s WINDOW i AS (PARTITION BY %s, fe_check_island)) AS %s",
+					 keys.data, c->alias);
+}
+
+static void
+append_source(CheckSql *c, int sample)
+{
+	if (is_session(c))
+		append_sessions(c);
+	else
+		append_rows(c, sample);
+}
+
 /* The keys' expressions over the source row, named as the relation's columns. */
 static void
 append_source_keys(CheckSql *c)
 {
-	const FePlan *plan = c->plan;
+	for (int i = 0; i < c->nkeys; i++)
+		appendStringInfo(&c->sql, "%s%s AS c%d", i ? ", " : "",
+						 source_expression(c, c->keys[i].key->expr), c->keys[i].column);
+}
 
-	for (int i = 0; i < plan->nkeys; i++)
+/* The definition of a view with sessions, which has no plain form. */
+static char *
+session_query(const CheckSql *all)
+{
+	CheckSql	c = *all;
+	const char *sep = " HAVING ";
+	ListCell   *lc;
+
+	initStringInfo(&c.sql);
+	foreach(lc, c.flat->targets)
+		appendStringInfo(&c.sql, "%s%s", foreach_current_index(lc) ? ", " : "(SELECT ",
+						 source_expression(&c, ((FeFlatTarget *) lfirst(lc))->expr));
+	append_source(&c, 0);
+	for (int i = 0; i < c.nkeys; i++)
+		appendStringInfo(&c.sql, "%s%s", i ? ", " : " GROUP BY ",
+						 source_expression(&c, c.keys[i].key->expr));
+	foreach(lc, c.flat->having)
 	{
-		FeFlatKey  *key = list_nth(c->flat->keys, i);
-
-		appendStringInfo(&c->sql, "%s%s AS c%d", i ? ", " : "", source_expression(c, key->expr),
-						 plan->keys[i].column);
+		appendStringInfo(&c.sql, "%s%s", sep, source_expression(&c, lfirst(lc)));
+		sep = " AND ";
 	}
+	appendStringInfoChar(&c.sql, ')');
+	return c.sql.data;
+}
+
+/* What the batch form says; windows that retention hides are left out. */
+static char *
+batch_query(const CheckSql *c)
+{
+	const FePlan *plan = c->plan;
+	StringInfoData sql;
+
+	if (is_session(c))
+		return session_query(c);
+	if (plan->group_window < 0 || plan->windows[plan->group_window].retention == 0)
+		return qualified_relation(plan->defview);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "(SELECT * FROM %s AS x(", qualified_relation(plan->defview));
+	append_columns(&sql, plan);
+	appendStringInfo(&sql, ") WHERE (upper(c%d) > feature_engine.now() - interval '%s') IS NOT FALSE)",
+					 plan->window_column,
+					 fe_format_usecs(plan->windows[plan->group_window].retention));
+	return sql.data;
 }
 
 /* ---- which entities --------------------------------------------------------------- */
@@ -197,8 +353,8 @@ append_sample(CheckSql *c, int sample)
 	const FePlan *plan = c->plan;
 
 	appendStringInfoString(sql, "k AS MATERIALIZED (SELECT * FROM (SELECT ");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, "%sc%d", i ? ", " : "", plan->keys[i].column);
+	for (int i = 0; i < c->nkeys; i++)
+		appendStringInfo(sql, "%sc%d", i ? ", " : "", c->keys[i].column);
 	appendStringInfo(sql, " FROM %s AS t(", qualified_relation(plan->relation));
 	append_columns(sql, plan);
 	appendStringInfo(sql, ") ORDER BY random() LIMIT %d) AS x UNION SELECT * FROM (SELECT * FROM "
@@ -212,17 +368,15 @@ append_sample(CheckSql *c, int sample)
 static void
 append_key_match(CheckSql *c)
 {
-	const FePlan *plan = c->plan;
-
-	for (int i = 0; i < plan->nkeys; i++)
+	for (int i = 0; i < c->nkeys; i++)
 		appendStringInfo(&c->sql, " %s x.c%d %s k.c%d", i ? "AND" : "WHERE",
-						 plan->keys[i].column, operator_text(plan->keys[i].eqop),
-						 plan->keys[i].column);
+						 c->keys[i].column, operator_text(c->keys[i].key->eqop),
+						 c->keys[i].column);
 }
 
 /* One side; of a sample by key.  OFFSET 0: the keys go down, where an index helps. */
 static void
-append_side(CheckSql *c, const char *name, Oid relation, int sample)
+append_side(CheckSql *c, const char *name, const char *relation, int sample)
 {
 	StringInfo	sql = &c->sql;
 	const FePlan *plan = c->plan;
@@ -230,7 +384,7 @@ append_side(CheckSql *c, const char *name, Oid relation, int sample)
 	appendStringInfo(sql, "%s AS MATERIALIZED (SELECT x.* FROM ", name);
 	if (sample >= 0)
 		appendStringInfoString(sql, "k, LATERAL (SELECT * FROM ");
-	appendStringInfo(sql, "%s AS x(", qualified_relation(relation));
+	appendStringInfo(sql, "%s AS x(", relation);
 	append_columns(sql, plan);
 	appendStringInfoChar(sql, ')');
 	if (sample >= 0)
@@ -325,7 +479,7 @@ append_scales(CheckSql *c, int sample)
 			append_scale(c, aggrefs, i);
 	}
 	append_source(c, 0);
-	for (int i = 0; i < plan->nkeys; i++)
+	for (int i = 0; i < c->nkeys; i++)
 		appendStringInfo(sql, "%s%d", i ? ", " : " GROUP BY ", i + 1);
 	appendStringInfoString(sql, ") AS x");
 	if (sample >= 0)
@@ -351,7 +505,7 @@ append_union(CheckSql *c)
 	{
 		appendStringInfo(sql, "%sSELECT %d AS side", side ? " UNION ALL " : "", side);
 		for (int i = 0; i < plan->ncolumns; i++)
-			appendStringInfo(sql, side == 2 && plan->columns[i].key < 0 ? ", NULL" : ", c%d", i);
+			appendStringInfo(sql, side == 2 && !is_key(c, i) ? ", NULL" : ", c%d", i);
 		for (int i = 0; i < plan->ncolumns; i++)
 			if (float_aggrefs(c, i))
 				appendStringInfo(sql, side == 2 ? ", z%d" : ", NULL::float8 AS z%d", i);
@@ -369,11 +523,11 @@ append_groups(CheckSql *c)
 
 	appendStringInfoString(sql, "g AS (SELECT count(*) FILTER (WHERE side = 0) AS n0, "
 						   "count(*) FILTER (WHERE side = 1) AS n1");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, ", c%d", plan->keys[i].column);
+	for (int i = 0; i < c->nkeys; i++)
+		appendStringInfo(sql, ", c%d", c->keys[i].column);
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
-		if (plan->columns[i].key < 0)
+		if (!is_key(c, i))
 			for (int side = 0; side < 2; side++)
 				appendStringInfo(sql, ", (array_agg(c%d::text) FILTER (WHERE side = %d))[1] "
 								 "AS v%d_%d", i, side, i, side);
@@ -381,8 +535,8 @@ append_groups(CheckSql *c)
 			appendStringInfo(sql, ", max(z%d) AS z%d", i, i);
 	}
 	appendStringInfoString(sql, " FROM u GROUP BY ");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, "%sc%d", i ? ", " : "", plan->keys[i].column);
+	for (int i = 0; i < c->nkeys; i++)
+		appendStringInfo(sql, "%sc%d", i ? ", " : "", c->keys[i].column);
 	appendStringInfoChar(sql, ')');
 }
 
@@ -418,16 +572,17 @@ append_comparison(CheckSql *c)
 	const FePlan *plan = c->plan;
 
 	appendStringInfoString(sql, " SELECT jsonb_build_object(");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(sql, "%s%s, c%d", i ? ", " : "", quote_literal_cstr(plan->keys[i].name),
-						 plan->keys[i].column);
+	for (int i = 0; i < c->nkeys; i++)
+		appendStringInfo(sql, "%s%s, c%d", i ? ", " : "",
+						 quote_literal_cstr(plan->columns[c->keys[i].column].name),
+						 c->keys[i].column);
 	appendStringInfoString(sql, ")::text, d.* FROM g, LATERAL (");
 	appendStringInfoString(sql, "SELECT NULL::text, CASE WHEN n0 = 1 THEN 'exists' "
 						   "WHEN n0 = 0 THEN 'missing' ELSE n0 || ' rows' END, "
 						   "CASE WHEN n1 = 1 THEN 'exists' WHEN n1 = 0 THEN 'missing' "
 						   "ELSE n1 || ' rows' END WHERE (n0 <> 1 OR n1 <> 1) AND n0 + n1 > 0");
 	for (int i = 0; i < plan->ncolumns; i++)
-		if (plan->columns[i].key < 0)
+		if (!is_key(c, i))
 			appendStringInfo(sql, " UNION ALL SELECT %s, a, b FROM (SELECT v%d_0, v%d_1) AS t(a, b) "
 							 "WHERE n0 = 1 AND n1 = 1 AND a IS DISTINCT FROM b "
 							 "AND NOT coalesce(%s, false)",
@@ -440,13 +595,23 @@ fe_check_statement(const FePlan *plan, int sample)
 {
 	CheckSql	c = {.plan = plan, .flat = fe_plan_flatten(plan)};
 
+	FeAnalysis	a;
+
+	fe_analysis_init(&a, NULL, NULL);
+	fe_take_window_key(&a, c.flat);
+	for (int i = 0; i < plan->nkeys; i++)
+		c.keys[c.nkeys++] = (CheckKey) {plan->keys[i].column, list_nth(c.flat->keys, i)};
+	if (plan->group_window >= 0)
+		c.keys[c.nkeys++] = (CheckKey) {plan->window_column, c.flat->window};
+	c.alias = c.flat->row_desc ? "u" :
+		quote_identifier(get_rel_name(((FeFlatArm *) linitial(c.flat->arms))->source));
 	c.names = fe_row_names(c.flat->row_desc, ((FeFlatArm *) linitial(c.flat->arms))->source);
 	initStringInfo(&c.sql);
 	appendStringInfoString(&c.sql, "WITH ");
 	if (sample >= 0)
 		append_sample(&c, sample);
-	append_side(&c, "s", plan->relation, sample);
-	append_side(&c, "b", plan->defview, sample);
+	append_side(&c, "s", qualified_relation(plan->relation), sample);
+	append_side(&c, "b", batch_query(&c), sample);
 	for (int i = 0; i < plan->ncolumns; i++)
 		c.scaled |= float_aggrefs(&c, i) != NIL;
 	if (c.scaled)

@@ -43,7 +43,8 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_APPEND_ONLY 7
 #define ARG_REPLACE		8
 #define ARG_ON_ERROR	9
-#define ARG_SNAPSHOT	10
+#define ARG_WINDOWS		10
+#define ARG_SNAPSHOT	12
 
 /* ---- the query ------------------------------------------------------------------ */
 
@@ -128,7 +129,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	check_functions(query, GetUserId());
 	def->a.check = true;
 	def->a.append_only = append_only;
-	def->query = fe_replace_now(&def->a, query);
+	def->query = fe_break_ties(fe_replace_now(&def->a, query));
 	def->plan = palloc0(sizeof(FePlan));
 	def->plan->cxt = CurrentMemoryContext;
 	fe_analyze(&def->a, fe_flatten(&def->a, copyObject(def->query)), def->plan);
@@ -320,6 +321,8 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 	row.options.online_enabled = true;
 	fe_options_from_args(fcinfo, ARG_OPTIONS, &row.options);
 	fe_on_error_from_arg(fcinfo, ARG_ON_ERROR, &row.options);
+	row.options.watermark = -1;
+	fe_window_options_from_args(fcinfo, ARG_WINDOWS, &row.options);
 	row.options.append_only = !PG_ARGISNULL(ARG_APPEND_ONLY) && PG_GETARG_BOOL(ARG_APPEND_ONLY);
 	row.options.snapshot = PG_ARGISNULL(ARG_SNAPSHOT) || PG_GETARG_BOOL(ARG_SNAPSHOT);
 	old = fe_catalog_by_name(row.name);

@@ -38,6 +38,7 @@ extern int	fe_relation_location(const FeAnalysis *a, Oid relid, int nth);
 /* Is it the extension's function of that name? */
 extern bool fe_is_own_function(const FeAnalysis *a, Oid funcid, const char *name);
 extern bool fe_contains_now(const FeAnalysis *a, Node *node, int *location);
+extern bool fe_contains_final(const FeAnalysis *a, Node *node);
 /* First call of rolling() or tumbling() in an expression. */
 extern FuncExpr *fe_find_window_call(const FeAnalysis *a, Node *node);
 /* Refuses what cannot be evaluated per row; what: "the WHERE clause", ... */
@@ -86,6 +87,7 @@ typedef struct FeFlat
 	TupleDesc	row_desc;		/* NULL: the row is that of the single arm */
 	List	   *where;			/* Node *, ANDed */
 	List	   *keys;			/* FeFlatKey * */
+	FeFlatKey  *window;			/* taken out of keys: tumble(), hop() or session() */
 	List	   *targets;		/* FeFlatTarget * */
 	List	   *having;			/* Node *, ANDed; over source row and Aggrefs */
 } FeFlat;
@@ -98,6 +100,9 @@ extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
 /* The query of a view's rule, as stored; NULL when there is no such view (plan.c). */
 extern Query *fe_view_query(Oid view);
+/* ORDER BY in aggregates leaves no rows in no order, where it can; a changed copy. */
+extern Query *fe_break_ties(Query *query);
+
 /* The stored definition of a plan, flattened anew (plan.c). */
 extern FeFlat *fe_plan_flatten(const FePlan *plan);
 
@@ -163,6 +168,21 @@ extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
 extern void fe_check_window(const FeWindow *window, const FeAnalysis *a, int location);
 extern char *fe_format_usecs(int64 usecs);
 
+/* ---- group_window.c --------------------------------------------------------- */
+
+extern bool fe_is_group_function(const FeAnalysis *a, Oid funcid);
+/* Moves the window among the keys, if there is one, to flat->window. */
+extern void fe_take_window_key(const FeAnalysis *a, FeFlat *flat);
+extern FeWindowTerm *fe_parse_group_window(const FeAnalysis *a, FeFlatKey *key);
+/* The same rules for the SQL functions; location -1. */
+extern void fe_check_group_window(const FeWindow *w, const FeAnalysis *a, int location);
+/* The parts of a window that are written as constants (windows.c). */
+extern bool fe_window_interval(const FeAnalysis *a, FuncExpr *call, int n, const char *name,
+							   int64 *usecs);
+extern int64 fe_window_origin(const FeAnalysis *a, FuncExpr *call, int n);
+extern void fe_window_error(const FeAnalysis *a, int location, const char *message,
+							const char *hint);
+
 /* ---- analyze.c, outputs.c --------------------------------------------------- */
 
 typedef struct FePlanBuilder
@@ -177,11 +197,13 @@ typedef struct FePlanBuilder
 	FeAggMatch *matches;		/* per accumulator */
 	uint32	   *flags;
 	List	   *sets[FE_MAX_TRACKS];	/* FeWindowSet *, plan numbers */
+	int			window_agg;		/* FE_WINDOW among the aggregates, -1 = not met */
 } FePlanBuilder;
 
 /* Fills the plan from a flattened definition, in CurrentMemoryContext. */
 extern void fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan);
 extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
+extern int	fe_plan_add_window(FePlanBuilder *b);
 extern void fe_analyze_outputs(FePlanBuilder *b);
 /* Options that name columns: online, the key template. */
 extern void fe_apply_options(FePlan *plan);
@@ -246,6 +268,8 @@ extern char *fe_definition_text_of_view(Oid view);
 /* Option arguments start at this argument number, in the order of the SQL
  * declaration; only non-NULL ones change *options. */
 extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+/* retention, watermark; NULL: as they were. */
+extern void fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 /* on_error; NULL: as it was. */
 extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
 extern const char *fe_on_error_name(FeOnError on_error);

@@ -128,6 +128,26 @@ explain_sources_and_keys(ExplainContext *cxt)
 		explain_where(cxt, &plan->arms[i]);
 }
 
+/* Columns and constants, or nothing but those put together for a generic aggregate. */
+static bool
+is_plain(Node *expr)
+{
+	FeAnalysis	a;
+	ListCell   *lc;
+
+	if (IsA(expr, Var) || IsA(expr, Const))
+		return true;
+	if (!IsA(expr, FuncExpr))
+		return false;
+	fe_analysis_init(&a, NULL, NULL);
+	if (!fe_is_own_function(&a, ((FuncExpr *) expr)->funcid, "pack_arguments"))
+		return false;
+	foreach(lc, ((FuncExpr *) expr)->args)
+		if (!is_plain(lfirst(lc)))
+			return false;
+	return true;
+}
+
 /* What an error does matters where something is computed for each row. */
 static void
 explain_errors(ExplainContext *cxt)
@@ -137,7 +157,7 @@ explain_errors(ExplainContext *cxt)
 
 	for (int i = 0; i < cxt->plan->narms; i++)
 		foreach(lc, cxt->plan->arms[i].rowexprs)
-			computed += !IsA(lfirst(lc), Var) && !IsA(lfirst(lc), Const);
+			computed += !is_plain(lfirst(lc));
 	if (computed > 0)
 		put(cxt, "errors", psprintf(ngettext("%d expression over a row", "%d expressions over a row",
 											 computed), computed),
@@ -153,6 +173,13 @@ window_text(ExplainContext *cxt, int i)
 	FeWindow   *w = &plan->windows[i];
 	char	   *ts = expr_text(cxt, plan->tracks[plan->window_track[i]].expr);
 
+	if (w->kind == FE_WINDOW_TUMBLE)
+		return psprintf("tumble(%s, '%s')", ts, fe_format_usecs(w->width));
+	if (w->kind == FE_WINDOW_HOP)
+		return psprintf("hop(%s, '%s', '%s')", ts, fe_format_usecs(w->width),
+						fe_format_usecs(w->hop));
+	if (w->kind == FE_WINDOW_SESSION)
+		return psprintf("session(%s, '%s')", ts, fe_format_usecs(w->width));
 	if (w->kind == FE_WINDOW_TUMBLING)
 		return psprintf("tumbling(%s, '%s')", ts, fe_format_usecs(w->width));
 	if (w->has_before)
@@ -171,14 +198,20 @@ explain_windows(ExplainContext *cxt)
 		FeWindow   *w = &plan->windows[i];
 		char	   *note;
 
-		if (w->kind == FE_WINDOW_TUMBLING)
+		if (w->kind == FE_WINDOW_TUMBLE)
+			note = "a row for each entity and window, kept in one pane";
+		else if (w->kind == FE_WINDOW_HOP)
+			note = "a row for each entity and window; windows share panes";
+		else if (w->kind == FE_WINDOW_SESSION)
+			note = "a row for each entity and session; every event time is kept apart";
+		else if (w->kind == FE_WINDOW_TUMBLING)
 			note = "starts anew when the next window begins";
 		else if (w->hop == 0)
 			note = "exact to the microsecond: every event time is kept apart";
 		else
 			note = psprintf("hop %s: the tail moves in these steps, at most " INT64_FORMAT
 							" panes an entity", fe_format_usecs(w->hop), w->width / w->hop + 1);
-		if ((plan->where_windows >> i) & 1)
+		if (((plan->where_windows >> i) & 1) && i != plan->group_window)
 			note = psprintf("%s; in WHERE: entities leave with their last row", note);
 		put(cxt, "window", window_text(cxt, i), note);
 	}
@@ -196,6 +229,8 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 	initStringInfo(&buf);
 	if (agg->acc == FE_ROWS)
 		appendStringInfoString(&buf, "count(*)");
+	else if (agg->acc == FE_WINDOW)
+		return window_text(cxt, plan->group_window);
 	else
 	{
 		const FeAcc *acc = &plan->accs[agg->acc];
@@ -203,10 +238,14 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		bool		rows = IsA(list_nth(plan->rowexprs, arg), Const) &&
 			strcmp(agg->final->name, "count") == 0;
 
-		appendStringInfo(&buf, "%s(%s", agg->final->name, rows ? "*" : expr_text(cxt, arg));
-		if (acc->order >= 0 && !agg->of_order)
-			appendStringInfo(&buf, ", %s", expr_text(cxt, acc->order));
-		appendStringInfoChar(&buf, ')');
+		if (agg->final->call)
+			appendStringInfoString(&buf, deparse_expression((Node *) fe_final_source(agg->final),
+															cxt->names, false, false));
+		else
+			appendStringInfo(&buf, "%s(%s%s%s)", agg->final->name,
+							 rows ? "*" : expr_text(cxt, arg),
+							 acc->order >= 0 && !agg->of_order ? ", " : "",
+							 acc->order >= 0 && !agg->of_order ? expr_text(cxt, acc->order) : "");
 		if (acc->filter >= 0)
 		{
 			appendStringInfo(&buf, "%s%s", sep, expr_text(cxt, acc->filter));
@@ -214,7 +253,7 @@ aggregate_text(ExplainContext *cxt, const FeAgg *agg)
 		}
 	}
 	for (int i = 0; i < plan->nwindows; i++)
-		if ((agg->windows >> i) & 1)
+		if (((agg->windows >> i) & 1) && i != plan->group_window)
 		{
 			appendStringInfo(&buf, "%s%s", sep, window_text(cxt, i));
 			sep = " AND ";
@@ -245,9 +284,11 @@ explain_aggregates(ExplainContext *cxt)
 	for (int i = 0; i < plan->naggs; i++)
 	{
 		const FeAgg *agg = &plan->aggs[i];
-		const FeAgg *first = agg->acc == FE_ROWS ? agg : representative(plan, agg);
+		const FeAgg *first = agg->acc < 0 ? agg : representative(plan, agg);
 		const char *note;
 
+		if (agg->acc == FE_WINDOW)
+			continue;
 		if (agg->acc == FE_ROWS)
 			note = "number of rows, kept anyway";
 		else if (first != agg)
@@ -260,13 +301,20 @@ explain_aggregates(ExplainContext *cxt)
 
 /* ---- columns and costs --------------------------------------------------------------- */
 
+/* Without the one of GROUP BY, which stays where it is. */
+static FeWindowSet
+moving_windows(const FePlan *plan, FeWindowSet windows)
+{
+	return plan->group_window < 0 ? windows : windows & ~((FeWindowSet) 1 << plan->group_window);
+}
+
 static bool
 reads_windows(const FePlan *plan, const Bitmapset *aggs)
 {
 	int			i = -1;
 
 	while ((i = bms_next_member(aggs, i)) >= 0)
-		if (plan->aggs[i].windows != 0)
+		if (moving_windows(plan, plan->aggs[i].windows) != 0)
 			return true;
 	return false;
 }
@@ -275,7 +323,7 @@ static void
 explain_columns(ExplainContext *cxt)
 {
 	FePlan	   *plan = cxt->plan;
-	bool		windows = plan->where_windows != 0;
+	bool		windows = moving_windows(plan, plan->where_windows) != 0;
 	StringInfoData time;
 
 	initStringInfo(&time);

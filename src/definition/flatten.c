@@ -118,17 +118,25 @@ node_location(Query *query, NodeTag tag)
 	return -1;
 }
 
+typedef struct FindSetReturning
+{
+	const FeAnalysis *a;
+	int			location;
+} FindSetReturning;
+
+/* Any but our own hop(), which may be a key; where it is none it is refused later. */
 static bool
 find_set_returning(Node *node, void *arg)
 {
-	int		   *location = arg;
+	FindSetReturning *find = arg;
 
 	if (node == NULL)
 		return false;
-	if ((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset) ||
+	if ((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset &&
+		 !fe_is_group_function(find->a, ((FuncExpr *) node)->funcid)) ||
 		(IsA(node, OpExpr) && ((OpExpr *) node)->opretset))
 	{
-		*location = exprLocation(node);
+		find->location = exprLocation(node);
 		return true;
 	}
 	return expression_tree_walker(node, find_set_returning, arg);
@@ -154,7 +162,7 @@ static void
 refuse_expressions(FlatLevel *level)
 {
 	Query	   *query = level->query;
-	int			location = -1;
+	FindSetReturning returning = {level->a, -1};
 
 	if (query->hasWindowFuncs)
 		refuse(level, node_location(query, T_WindowFunc), _("window functions (OVER) are"),
@@ -163,11 +171,8 @@ refuse_expressions(FlatLevel *level)
 	if (query->hasSubLinks)
 		refuse(level, node_location(query, T_SubLink), _("subqueries in expressions are"),
 			   _("A feature view reads one table."));
-	if (query->hasTargetSRFs)
-	{
-		(void) find_set_returning((Node *) query->targetList, &location);
-		refuse(level, location, _("set-returning functions are"), NULL);
-	}
+	if (query->hasTargetSRFs && find_set_returning((Node *) query->targetList, &returning))
+		refuse(level, returning.location, _("set-returning functions are"), NULL);
 	if (query->groupingSets != NIL || query->groupDistinct)
 		refuse(level, exprLocation((Node *) query->groupingSets),
 			   _("GROUPING SETS, ROLLUP and CUBE are"),

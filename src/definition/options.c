@@ -77,6 +77,16 @@ fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
 		online_option(PG_GETARG_ARRAYTYPE_P(first + 4), options);
 }
 
+void
+fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
+{
+	if (!PG_ARGISNULL(first))
+		options->retention = interval_option(fcinfo, first, "retention", 0, 36500 * USECS_PER_DAY);
+	if (!PG_ARGISNULL(first + 1))
+		options->watermark = interval_option(fcinfo, first + 1, "watermark", 0,
+											 36500 * USECS_PER_DAY);
+}
+
 /* ---- on_error ---------------------------------------------------------------------- */
 
 static const char *const on_error_names[] = {

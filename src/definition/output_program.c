@@ -33,15 +33,16 @@ struct FeOutputProgram
 	bool		having_uses_time;
 	bool		runs_code;		/* of users */
 	FeTime		time;
+	FeWatermark watermark;
 };
 
 static bool
-contains_now(Node *expr)
+depends_on_time(Node *expr)
 {
 	FeAnalysis	a;
 
 	fe_analysis_init(&a, NULL, NULL);
-	return fe_contains_now(&a, expr, NULL);
+	return fe_contains_now(&a, expr, NULL) || fe_contains_final(&a, expr);
 }
 
 static void
@@ -83,7 +84,7 @@ fe_output_program_create(FePlan *plan, const Bitmapset *columns, MemoryContext c
 	{
 		fix_opfuncids((Node *) plan->having);
 		prog->having = ExecInitExpr(plan->having, NULL);
-		prog->having_uses_time = contains_now((Node *) plan->having);
+		prog->having_uses_time = depends_on_time((Node *) plan->having);
 		prog->runs_code |= fe_runs_user_code((Node *) plan->having);
 		prog->aggs = bms_add_members(prog->aggs, plan->having_aggs);
 	}
@@ -115,12 +116,20 @@ fe_output_program_input(FeOutputProgram *prog, const Datum *values, const bool *
 	prog->time = T;
 }
 
+void
+fe_output_program_watermark(FeOutputProgram *prog, FeTime watermark)
+{
+	prog->watermark.given = true;
+	prog->watermark.value = watermark;
+}
+
 /* feature_engine.now() reads the clock: it must show this T, and the old one
- * again whatever happens. */
+ * again whatever happens.  The same goes for the watermark. */
 static Datum
 eval_at_time(FeOutputProgram *prog, ExprState *state, bool *isnull)
 {
 	FeTime		old = fe_clock_set_eval_time(prog->time);
+	FeWatermark old_watermark = fe_clock_set_watermark(prog->watermark);
 	Datum		result = (Datum) 0;
 
 	PG_TRY();
@@ -130,6 +139,7 @@ eval_at_time(FeOutputProgram *prog, ExprState *state, bool *isnull)
 	PG_FINALLY();
 	{
 		(void) fe_clock_set_eval_time(old);
+		(void) fe_clock_set_watermark(old_watermark);
 	}
 	PG_END_TRY();
 	return result;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/attnum.h"
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -55,6 +56,15 @@ column_name(FePlanBuilder *b, AttrNumber attnum)
 }
 
 static Node *
+make_window_var(OutputContext *cxt)
+{
+	int			i = fe_plan_add_window(cxt->b);
+
+	cxt->aggs = bms_add_member(cxt->aggs, i);
+	return (Node *) makeVar(1, cxt->b->plan->nkeys + i + 1, TSTZRANGEOID, -1, InvalidOid, 0);
+}
+
+static Node *
 output_mutator(Node *node, void *arg)
 {
 	OutputContext *cxt = arg;
@@ -66,6 +76,8 @@ output_mutator(Node *node, void *arg)
 	foreach(lc, b->flat->keys)
 		if (equal(((FeFlatKey *) lfirst(lc))->expr, node))
 			return make_key_var(b, foreach_current_index(lc), node);
+	if (b->flat->window && equal(b->flat->window->expr, node))
+		return make_window_var(cxt);
 	if (IsA(node, Aggref))
 		return make_agg_var(cxt, (Aggref *) node);
 	if (IsA(node, Var))
@@ -96,8 +108,10 @@ make_output(FePlanBuilder *b, Node *expr, const char *what, Bitmapset **aggs, bo
 				 fe_errposition(b->a, window->location)));
 	fe_refuse_mutable(b->a, expr, what, true);
 	*aggs = cxt.aggs;
+	if (fe_contains_final(b->a, expr))
+		b->plan->uses_final = true;
 	if (uses_time)
-		*uses_time = fe_contains_now(b->a, expr, NULL);
+		*uses_time = fe_contains_now(b->a, expr, NULL) || fe_contains_final(b->a, expr);
 	return (Expr *) expr;
 }
 
@@ -152,22 +166,37 @@ analyze_column(FePlanBuilder *b, FeFlatTarget *target)
 			key->name = target->name;
 		}
 	}
+	else if (IsA(column->expr, Var) && plan->window_column < 0 && b->window_agg >= 0 &&
+			 ((Var *) column->expr)->varattno == plan->nkeys + b->window_agg + 1)
+		plan->window_column = plan->ncolumns;
 	plan->ncolumns++;
+}
+
+static void
+require_column(FePlanBuilder *b, FeFlatKey *key, int column)
+{
+	if (column < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("each key must be an output column of a feature view"),
+				 errhint("Add the GROUP BY expression to the columns of SELECT."),
+				 fe_errposition(b->a, exprLocation(key->expr))));
 }
 
 static void
 require_keys(FePlanBuilder *b)
 {
+	int			nkeys = b->plan->nkeys;
 	ListCell   *lc;
 
 	foreach(lc, b->flat->keys)
-		if (b->plan->keys[foreach_current_index(lc)].column < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("each key must be an output column of a feature view"),
-					 errhint("Add the GROUP BY expression to the columns of SELECT."),
-					 fe_errposition(b->a, exprLocation(((FeFlatKey *) lfirst(lc))->expr))));
-	if (b->plan->ncolumns == b->plan->nkeys)
+		require_column(b, lfirst(lc), b->plan->keys[foreach_current_index(lc)].column);
+	if (b->flat->window)
+	{
+		require_column(b, b->flat->window, b->plan->window_column);
+		nkeys++;
+	}
+	if (b->plan->ncolumns == nkeys)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a feature view needs at least one feature besides its keys"),
@@ -249,11 +278,59 @@ mark_online(FePlan *plan, const char *name)
 			 errmsg("online column \"%s\" is not a column of the feature view", name)));
 }
 
+/*
+ * Of rows that come late some windows of hop() may be over and others not: those
+ * that share a pane cannot be told apart then.
+ */
+static void
+apply_to_group_window(FePlan *plan)
+{
+	const FeViewOptions *o = &plan->options;
+	int			n = plan->group_window;
+	FeGrid	   *grid = &plan->tracks[plan->window_track[n]].grid;
+	FeWindow   *w = &plan->windows[n];
+	FeGrid		old = *grid;
+
+	w->retention = o->retention;
+	w->apart = w->kind == FE_WINDOW_HOP && o->append_only && o->watermark >= 0;
+	if (w->apart && grid->nwindows > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("rolling() and tumbling() cannot stand beside hop() in an append_only feature "
+						"view with a watermark"),
+				 errhint("Create another feature view for them, or leave the watermark out.")));
+	old.windows[plan->window_bit[n]] = *w;
+	fe_grid_init(grid, old.windows, old.nwindows, old.sets, old.nsets);
+}
+
+static void
+apply_window_options(FePlan *plan)
+{
+	const FeViewOptions *o = &plan->options;
+
+	if (plan->group_window < 0 && (o->retention != 0 || o->watermark >= 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs a window in GROUP BY", o->retention != 0 ? "retention" : "watermark"),
+				 errdetail("Nothing else ends."),
+				 errhint("Write GROUP BY key, tumble(event_time, '1 day'), or hop() or session(). To "
+						 "forget old events, use rolling() in WHERE.")));
+	if (plan->uses_final && o->watermark < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("is_final() needs a watermark"),
+				 errhint("Create the feature view with watermark => '1 hour', or as long as events may "
+						 "be late.")));
+	if (plan->group_window >= 0)
+		apply_to_group_window(plan);
+}
+
 void
 fe_apply_options(FePlan *plan)
 {
 	ListCell   *lc;
 
+	apply_window_options(plan);
 	for (int i = 0; i < plan->ncolumns; i++)
 		plan->columns[i].online = plan->options.online_enabled && plan->options.online == NIL &&
 			plan->columns[i].key < 0;

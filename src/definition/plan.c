@@ -189,6 +189,10 @@ state_fingerprint(const FePlan *plan, int32 generation)
 		appendStringInfo(&buf, "w%d %d " INT64_FORMAT " " INT64_FORMAT " %d " INT64_FORMAT " "
 						 INT64_FORMAT "|", plan->window_track[i], w->kind, w->width, w->hop,
 						 w->has_before, w->before, w->origin);
+		if (w->retention != 0)
+			appendStringInfo(&buf, "r" INT64_FORMAT "|", w->retention);
+		if (w->apart)
+			appendStringInfoString(&buf, "apart|");
 	}
 	for (int i = 0; i < plan->ntracks; i++)
 	{

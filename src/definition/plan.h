@@ -23,6 +23,7 @@
 #define FE_MAX_TRACKS	8		/* distinct event-time expressions of a view */
 #define FE_MAX_KEYS		16
 #define FE_ROWS			(-1)	/* FeAgg.acc of count(*): rows of pane/entity */
+#define FE_WINDOW		(-2)	/* FeAgg.acc of the row's window of GROUP BY */
 #define FE_NO_EXPR		(-1)
 #define FE_LIFETIME		(-1)	/* FeAcc.track */
 
@@ -110,10 +111,10 @@ typedef struct FeAcc
 /* One aggregate result that the output program reads. */
 typedef struct FeAgg
 {
-	int			acc;			/* FE_ROWS: count(*) without a row filter */
+	int			acc;			/* FE_ROWS: count(*) without a row filter; FE_WINDOW */
 	int			track;			/* FE_LIFETIME or a track */
 	FeWindowSet windows;		/* ANDed, plan window numbers; 0 = lifetime */
-	const FeFinal *final;		/* NULL for FE_ROWS */
+	const FeFinal *final;		/* NULL for FE_ROWS and FE_WINDOW */
 	bool		of_order;		/* its argument is the event time of acc */
 	Oid			type;
 	int32		typmod;
@@ -152,6 +153,8 @@ typedef struct FeViewOptions
 	bool		append_only;
 	FeOnError	on_error;
 	bool		snapshot;		/* changes(): begin with the rows that are there */
+	int64		retention;		/* us, how long windows are shown; 0 = for ever */
+	int64		watermark;		/* us behind the highest event time, -1 = none */
 	List	   *online;			/* column names, NIL = all features */
 	bool		online_enabled; /* false: online => '{}' */
 } FeViewOptions;
@@ -193,9 +196,17 @@ typedef struct FePlan
 	int		   *window_track;
 	int			ntracks;
 	FeTrack    *tracks;
-	/* WHERE windows (ANDed): the entity exists while they hold a row */
-	int			where_track;	/* FE_LIFETIME: no window in WHERE */
+	/*
+	 * WHERE windows (ANDed): the entity exists while they hold a row.  A window of
+	 * GROUP BY is one of them: all aggregates are in it, and the reader takes its
+	 * panes apart again, a row for each window.
+	 */
+	int			where_track;	/* FE_LIFETIME: no window in WHERE or GROUP BY */
 	FeWindowSet where_windows;
+	int			group_window;	/* in windows; -1: none in GROUP BY */
+	int			window_column;	/* output column that shows it */
+	bool		null_window;	/* rows without a window make a group, too */
+	bool		uses_final;		/* some output asks is_final() */
 
 	int			naccs;
 	FeAcc	   *accs;
@@ -203,7 +214,7 @@ typedef struct FePlan
 	int			nlifetime;
 	int		   *lifetime_accs;
 
-	/* output program */
+	/* output program; of several rows an entity where there is group_window */
 	int			naggs;
 	FeAgg	   *aggs;
 	int			ncolumns;
@@ -369,6 +380,10 @@ extern uint64 fe_key_hash(const FePlan *plan, const Datum *values, const bool *n
 /* The same for plain key arrays [nkeys]. */
 extern uint64 fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls);
 
+/* Where a row's event stands in a track; PG_INT64_MIN: nowhere, at no T. */
+extern int64 fe_track_time(const FePlan *plan, int track, const Datum *values, const bool *nulls);
+/* The value of a window of GROUP BY: a range of timestamptz. */
+extern Datum fe_window_datum(FeRange window);
 /* Event time as us (timestamp and date read as UTC). */
 extern int64 fe_event_time(Datum value, Oid type);
 
@@ -383,6 +398,8 @@ extern Bitmapset *fe_output_program_aggs(FeOutputProgram *prog);
 /* Gives the input row: keys then aggregates [nkeys + naggs]; T of evaluation. */
 extern void fe_output_program_input(FeOutputProgram *prog, const Datum *values,
 									const bool *nulls, FeTime T);
+/* The watermark at which is_final() judges, from now on. */
+extern void fe_output_program_watermark(FeOutputProgram *prog, FeTime watermark);
 /* HAVING (true where there is none). */
 extern bool fe_output_program_having(FeOutputProgram *prog);
 extern Datum fe_output_program_column(FeOutputProgram *prog, int column, bool *isnull);

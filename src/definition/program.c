@@ -278,13 +278,10 @@ static inline Reach
 reach_of(const FeRowProgram *prog, int track, pg_atomic_uint64 *cutoffs,
 		 const Datum *values, const bool *nulls)
 {
-	const FeTrack *t = &prog->plan->tracks[track];
 	int64		time;
 
-	if (nulls[t->expr])
-		return REACH_NEVER;
-	time = fe_event_time(values[t->expr], t->type);
-	if (time == PG_INT64_MIN || time == PG_INT64_MAX)
+	time = fe_track_time(prog->plan, track, values, nulls);
+	if (time == PG_INT64_MIN)
 		return REACH_NEVER;
 	return time < (int64) pg_atomic_read_u64(&cutoffs[track]) ? REACH_OVER : REACH_SOME;
 }
@@ -432,6 +429,21 @@ fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool *nulls)
 	for (int i = 1; i < plan->nkeys; i++)
 		hash = hash_combine64(hash, hash_key(&plan->keys[i], keys[i], nulls[i]));
 	return hash;
+}
+
+int64
+fe_track_time(const FePlan *plan, int track, const Datum *values, const bool *nulls)
+{
+	const FeTrack *t = &plan->tracks[track];
+	bool		isnull = nulls[t->expr];
+	int64		time = isnull ? PG_INT64_MIN : fe_event_time(values[t->expr], t->type);
+
+	if (plan->group_window >= 0 && track == plan->where_track)
+	{
+		time = fe_group_time(&plan->windows[plan->group_window], time, isnull);
+		return time == FE_NULL_WINDOW && !plan->null_window ? PG_INT64_MIN : time;
+	}
+	return time == PG_INT64_MAX ? PG_INT64_MIN : time;
 }
 
 int64

@@ -145,6 +145,26 @@ fe_contains_now(const FeAnalysis *a, Node *node, int *location)
 }
 
 static bool
+find_final(Node *node, void *arg)
+{
+	FindCall   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && fe_is_own_function(find->a, ((FuncExpr *) node)->funcid, "is_final"))
+		return true;
+	return expression_tree_walker(node, find_final, arg);
+}
+
+bool
+fe_contains_final(const FeAnalysis *a, Node *node)
+{
+	FindCall	find = {a, NULL};
+
+	return find_final(node, &find);
+}
+
+static bool
 find_window(Node *node, void *arg)
 {
 	FindCall   *find = arg;
@@ -191,7 +211,8 @@ is_mutable(Oid funcid, void *arg)
 
 	if (func_volatile(funcid) == PROVOLATILE_IMMUTABLE)
 		return false;
-	if (find->now_allowed && fe_is_own_function(find->a, funcid, "now"))
+	if (find->now_allowed && (fe_is_own_function(find->a, funcid, "now") ||
+							  fe_is_own_function(find->a, funcid, "is_final")))
 		return false;
 	find->funcid = funcid;
 	return true;
@@ -249,6 +270,38 @@ mutable_hint(Oid funcid)
 	return NULL;
 }
 
+/* hop() and session() are keys, and no values. */
+static bool
+find_group_call(Node *node, void *arg)
+{
+	FindCall   *find = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) &&
+		(fe_is_own_function(find->a, ((FuncExpr *) node)->funcid, "hop") ||
+		 fe_is_own_function(find->a, ((FuncExpr *) node)->funcid, "session")))
+	{
+		find->found = (FuncExpr *) node;
+		return true;
+	}
+	return expression_tree_walker(node, find_group_call, arg);
+}
+
+static void
+refuse_group_call(const FeAnalysis *a, Node *node, const char *what)
+{
+	FindCall	find = {a, NULL};
+
+	if (find_group_call(node, &find))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s() cannot be used in %s of a feature view",
+						get_func_name(find.found->funcid), what),
+				 errhint("It stands in GROUP BY, alone, and its value is the window's column."),
+				 fe_errposition(a, find.found->location)));
+}
+
 static void
 refuse_now(const FeAnalysis *a, int location, const char *what)
 {
@@ -268,6 +321,7 @@ fe_refuse_mutable(const FeAnalysis *a, Node *node, const char *what, bool now_al
 	const char *hint;
 	int			location;
 
+	refuse_group_call(a, node, what);
 	if (!now_allowed && fe_contains_now(a, node, &location))
 		refuse_now(a, location, what);
 	if (!find_mutable(node, &find))

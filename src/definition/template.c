@@ -10,6 +10,8 @@
 
 #include "definition/template.h"
 
+#define WINDOW_START	"window_start"
+
 static void
 template_error(const char *text, const char *why)
 {
@@ -155,16 +157,21 @@ default_template(const FePlan *plan)
 static void
 resolve_placeholder(const FePlan *plan, const char *text, FeTemplatePart *part, bool *used)
 {
-	for (int i = 0; i < plan->nkeys; i++)
+	int			nkeys = plan->nkeys;
+
+	for (int i = 0; i < nkeys && part->key < 0; i++)
 		if (strcmp(plan->keys[i].name, part->name) == 0)
-		{
-			if (used[i])
-				template_error(text, psprintf(_("Placeholder \"%s\" stands in it twice."),
-											  part->name));
-			used[i] = true;
 			part->key = i;
-			return;
-		}
+	if (part->key < 0 && plan->group_window >= 0 && strcmp(part->name, WINDOW_START) == 0)
+		part->key = nkeys;
+	if (part->key >= 0)
+	{
+		if (used[part->key])
+			template_error(text, psprintf(_("Placeholder \"%s\" stands in it twice."),
+										  part->name));
+		used[part->key] = true;
+		return;
+	}
 	template_error(text, psprintf(_("Placeholder \"%s\" is not a key column of the feature view."),
 								  part->name));
 }
@@ -173,7 +180,7 @@ FeTemplate *
 fe_template_of_plan(const FePlan *plan)
 {
 	const char *text = plan->options.redis_key;
-	bool		used[FE_MAX_KEYS] = {false};
+	bool		used[FE_MAX_KEYS + 1] = {false};
 	FeTemplate *tmpl;
 
 	if (text == NULL)
@@ -182,6 +189,7 @@ fe_template_of_plan(const FePlan *plan)
 	for (int i = 0; i < tmpl->nparts; i++)
 		if (tmpl->parts[i].literal == NULL)
 			resolve_placeholder(plan, text, &tmpl->parts[i], used);
+	tmpl->has_window = used[plan->nkeys];
 	for (int i = 0; i < plan->nkeys; i++)
 		if (!used[i])
 			template_error(text, psprintf(_("Key column \"%s\" is missing: different entities "

@@ -6,8 +6,10 @@
  * be named, once.  {{ and }} are literal braces.  With two or more placeholders
  * the template's own literal characters and % are %XX-encoded in values, so
  * that different keys never render to the same text; such a template has a
- * literal between any two placeholders and no literal %.  Pure functions over
- * palloc'd memory; any process.
+ * literal between any two placeholders and no literal %.  Of a view with a window
+ * in GROUP BY, {window_start} may stand for the window (its start, in seconds since
+ * 1970): it counts as one more key, after the others.  Pure functions over palloc'd
+ * memory; any process.
  */
 #ifndef FE_TEMPLATE_H
 #define FE_TEMPLATE_H
@@ -27,6 +29,7 @@ typedef struct FeTemplate
 	int			nparts;
 	FeTemplatePart *parts;
 	int			nplaceholders;
+	bool		has_window;		/* {window_start} is one of them */
 	bool		encoded;		/* values are %XX-encoded */
 	bool		special[256];	/* bytes that are encoded in values */
 } FeTemplate;

@@ -49,8 +49,8 @@ fe_format_usecs(int64 usecs)
 
 /* ---- rules of a window --------------------------------------------------- */
 
-static void
-window_error(const FeAnalysis *a, int location, const char *message, const char *hint)
+void
+fe_window_error(const FeAnalysis *a, int location, const char *message, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -63,20 +63,20 @@ void
 fe_check_window(const FeWindow *w, const FeAnalysis *a, int location)
 {
 	if (w->width <= 0)
-		window_error(a, location, _("width of a window must be greater than zero"), NULL);
+		fe_window_error(a, location, _("width of a window must be greater than zero"), NULL);
 	if (w->kind != FE_WINDOW_ROLLING)
 		return;
 	if (w->hop < 0)
-		window_error(a, location, _("hop of a window must not be negative"), NULL);
+		fe_window_error(a, location, _("hop of a window must not be negative"), NULL);
 	if (w->hop > 0 && w->width % w->hop != 0)
-		window_error(a, location,
+		fe_window_error(a, location,
 					 psprintf(_("hop of %s does not divide the window of %s"),
 							  fe_format_usecs(w->hop), fe_format_usecs(w->width)),
 					 psprintf(_("Leave hop out for the default (%s here), or write hop => '0' for a "
 								"window that is exact to the microsecond."),
 							  fe_format_usecs(fe_window_default_hop(w->width))));
 	if (w->has_before && w->before < 0)
-		window_error(a, location, _("before of a window must not be negative"), NULL);
+		fe_window_error(a, location, _("before of a window must not be negative"), NULL);
 }
 
 /* ---- calls in a definition --------------------------------------------------- */
@@ -95,19 +95,33 @@ constant_argument(const FeAnalysis *a, FuncExpr *call, int n, const char *name)
 }
 
 /* False: NULL. */
-static bool
-interval_argument(const FeAnalysis *a, FuncExpr *call, int n, const char *name, int64 *usecs)
+bool
+fe_window_interval(const FeAnalysis *a, FuncExpr *call, int n, const char *name, int64 *usecs)
 {
 	Const	   *c = constant_argument(a, call, n, name);
 
 	if (c->constisnull)
 		return false;
 	if (!fe_interval_usecs(DatumGetIntervalP(c->constvalue), usecs))
-		window_error(a, c->location >= 0 ? c->location : call->location,
+		fe_window_error(a, c->location >= 0 ? c->location : call->location,
 					 psprintf(_("%s of a window must not have months or years"), name),
 					 _("Their length varies. Write '30 days' instead of '1 month', '365 days' "
 					   "instead of '1 year'."));
 	return true;
+}
+
+int64
+fe_window_origin(const FeAnalysis *a, FuncExpr *call, int n)
+{
+	Const	   *origin = constant_argument(a, call, n, "origin");
+	TimestampTz value;
+
+	if (origin->constisnull)
+		return FE_WINDOW_EPOCH;
+	value = DatumGetTimestampTz(origin->constvalue);
+	if (TIMESTAMP_NOT_FINITE(value))
+		fe_window_error(a, call->location, _("origin of a window must be finite"), NULL);
+	return value;
 }
 
 static FeWindowTerm *
@@ -119,24 +133,19 @@ parse_window(const FeAnalysis *a, FuncExpr *call)
 	term->time = linitial(call->args);
 	term->type = exprType(term->time);
 	term->location = call->location;
-	if (!interval_argument(a, call, 1, "width", &w->width))
-		window_error(a, call->location, _("width of a window must not be NULL"), NULL);
+	if (!fe_window_interval(a, call, 1, "width", &w->width))
+		fe_window_error(a, call->location, _("width of a window must not be NULL"), NULL);
 	if (fe_is_own_function(a, call->funcid, "rolling"))
 	{
 		w->kind = FE_WINDOW_ROLLING;
-		if (!interval_argument(a, call, 2, "hop", &w->hop))
+		if (!fe_window_interval(a, call, 2, "hop", &w->hop))
 			w->hop = w->width > 0 ? fe_window_default_hop(w->width) : 0;
-		w->has_before = interval_argument(a, call, 3, "before", &w->before);
+		w->has_before = fe_window_interval(a, call, 3, "before", &w->before);
 	}
 	else
 	{
-		Const	   *origin = constant_argument(a, call, 2, "origin");
-
 		w->kind = FE_WINDOW_TUMBLING;
-		w->origin = origin->constisnull ? FE_WINDOW_EPOCH :
-			DatumGetTimestampTz(origin->constvalue);
-		if (TIMESTAMP_NOT_FINITE(w->origin))
-			window_error(a, call->location, _("origin of a window must be finite"), NULL);
+		w->origin = fe_window_origin(a, call, 2);
 	}
 	fe_check_window(w, a, call->location);
 	return term;
@@ -191,7 +200,7 @@ fe_split_windows(const FeAnalysis *a, List *terms, const char *what,
 		FeWindowTerm *w = lfirst(lc);
 
 		if (fe_find_window_call(a, w->time))
-			window_error(a, w->location, _("the event time of a window cannot contain a window"),
+			fe_window_error(a, w->location, _("the event time of a window cannot contain a window"),
 						 NULL);
 		fe_refuse_mutable(a, w->time, _("an event time"), false);
 	}

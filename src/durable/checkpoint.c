@@ -198,19 +198,20 @@ static void
 write_row(FeWriting *w)
 {
 	Oid			types[] = {INT4OID, INT8OID, OIDOID, INT4OID, LSNOID, INT8OID, BOOLOID,
-	INT8OID, INT8OID, INT4OID, INT8OID};
+	INT8OID, INT8OID, INT4OID, INT8OID, INT8OID};
 	Datum		values[] = {Int32GetDatum(w->plan->viewid),
 		Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId),
 		Int32GetDatum(w->plan->state_version), LSNGetDatum(w->lsn), Int64GetDatum(w->cycle),
 		BoolGetDatum(w->full), Int64GetDatum(w->entities), Int64GetDatum(w->bytes),
-	Int32GetDatum(FE_CHECKPOINT_FORMAT), Int64GetDatum(w->number)};
+		Int32GetDatum(FE_CHECKPOINT_FORMAT), Int64GetDatum(w->number),
+	Int64GetDatum(fe_state_saver_event_time(w->saver))};
 
 	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
 	begin_transaction();
 	fe_durable_execute("INSERT INTO feature_engine.checkpoint AS c (viewid, format,"
 					   " system_identifier, database, state_version, replay_lsn, cycle, full_cycle,"
-					   " chunks, entities, full_bytes, more_bytes)"
-					   " VALUES ($1, $10, $2, $3, $4, $5, $6, $6, $11, $8, $9, 0)"
+					   " chunks, entities, full_bytes, more_bytes, event_time)"
+					   " VALUES ($1, $10, $2, $3, $4, $5, $6, $6, $11, $8, $9, 0, $12)"
 					   " ON CONFLICT (viewid) DO UPDATE SET format = $10, system_identifier = $2,"
 					   " database = $3, state_version = $4, replay_lsn = $5, cycle = $6,"
 					   " full_cycle = CASE WHEN $7 THEN $6 ELSE c.full_cycle END,"
@@ -218,7 +219,7 @@ write_row(FeWriting *w)
 					   " entities = CASE WHEN $7 THEN $8 ELSE c.entities + $8 END,"
 					   " full_bytes = CASE WHEN $7 THEN $9 ELSE c.full_bytes END,"
 					   " more_bytes = CASE WHEN $7 THEN 0 ELSE c.more_bytes + $9 END,"
-					   " written_at = pg_catalog.now()",
+					   " event_time = $12, written_at = pg_catalog.now()",
 					   lengthof(types), types, values, SPI_OK_INSERT);
 	if (fe_plan_reads_partitions(w->plan))
 		write_partitions(w);

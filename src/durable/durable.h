@@ -23,6 +23,7 @@ typedef struct FeStored
 	int64		entities;		/* images in them */
 	int64		full_bytes;		/* of the full cycle's chunks */
 	int64		more_bytes;		/* of those after it */
+	int64		event_time;		/* the highest seen, PG_INT64_MIN = none */
 } FeStored;
 
 /*

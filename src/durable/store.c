@@ -77,7 +77,8 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 	*why = NULL;
 	SPI_connect();
 	fe_durable_execute("SELECT format, system_identifier, database, state_version, replay_lsn,"
-					   " full_cycle, cycle, chunks, entities, full_bytes, more_bytes"
+					   " full_cycle, cycle, chunks, entities, full_bytes, more_bytes,"
+					   " coalesce(event_time, -9223372036854775808)"
 					   " FROM feature_engine.checkpoint WHERE viewid = $1",
 					   1, types, values, SPI_OK_SELECT);
 	found = SPI_processed == 1;
@@ -94,6 +95,7 @@ fe_durable_find(const FePlan *plan, FeStored *stored, const char **why)
 		stored->entities = column_int64(9);
 		stored->full_bytes = column_int64(10);
 		stored->more_bytes = column_int64(11);
+		stored->event_time = column_int64(12);
 	}
 	SPI_finish();
 	return found && *why == NULL;

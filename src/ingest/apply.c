@@ -81,6 +81,7 @@ fe_apply_start(FeApply *apply, FeBatch *batch, FeBackfillJob *job)
 	apply->job = job;
 	apply->merged_some = false;
 	fe_passes_begin(apply);
+	fe_event_times_begin_pass(apply);
 	fe_skip_relax(apply->ingest);
 }
 
@@ -192,6 +193,7 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 
 		pg_atomic_write_u64(&view->skipped, pg_atomic_read_u64(&view->skipped) + count->skipped);
 		pg_atomic_write_u64(&view->expired, pg_atomic_read_u64(&view->expired) + count->expired);
+		pg_atomic_write_u64(&view->late, pg_atomic_read_u64(&view->late) + count->late);
 	}
 	if (n > 1)
 		qsort(ops + txn->first, n, sizeof(FeOp), compare_ops);
@@ -209,6 +211,7 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	}
 	foreach(lc, txn->truncated)
 		fe_state_truncate_end(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn);
+	fe_event_times_merged(apply, txn);
 	foreach(lc, txn->rebuilt)
 		fe_ingest_rebuild_view(apply->ingest, lfirst(lc), FE_TRUNCATED_IN_PART);
 }
@@ -242,8 +245,8 @@ clear_mark(const FeApply *apply)
 }
 
 /*
- * Merges the first transactions of the group; the caller has made room.  From
- * here to the end nothing may raise an error.
+ * Merges the first transactions of the group; the caller has made room.  Until
+ * the mark is cleared nothing may raise an error.
  */
 static void
 merge_txns(FeApply *apply, int n)
@@ -264,6 +267,7 @@ merge_txns(FeApply *apply, int n)
 			apply->merged_some = true;
 	}
 	clear_mark(apply);
+	fe_ingest_check_bounds(apply->ingest);
 }
 
 static Size
@@ -344,6 +348,7 @@ static void
 end_txn(FeApply *apply)
 {
 	apply->current.end = apply->nops;
+	fe_event_times_end_txn(apply);
 	fe_evaluate_truncations(apply);
 	if (apply->ntxns == apply->max_txns)
 	{
@@ -415,6 +420,7 @@ run_pass(FeApply *apply)
 
 	fe_batch_rewind(apply->batch);
 	reset_group(apply);
+	fe_event_times_begin(apply);
 	while (fe_batch_next(apply->batch, &rec))
 	{
 		bool		commit = rec.kind == FE_RECORD_COMMIT;
@@ -450,6 +456,7 @@ fe_apply_run(FeApply *apply)
 		{
 			apply->pass++;
 			apply->pass_txns = apply->whole_txns;
+			fe_event_times_begin_pass(apply);
 		}
 	}
 	if (result == PASS_DONE)

@@ -263,7 +263,7 @@ fe_checkpoint_load_view(FeIngest *ingest, FeIngestView *view, const FeStored *st
 	fe_view_set_state(view->shared, FE_VIEW_RECOVERING);
 	if (!fe_durable_load(view->plan, stored, view->writer, view->shared, why))
 		return false;
-	fe_state_load_end(view->writer, stored->lsn);
+	fe_state_load_end(view->writer, stored->lsn, stored->event_time);
 	pg_atomic_write_u64(&view->shared->stored_full_bytes, stored->full_bytes);
 	pg_atomic_write_u64(&view->shared->stored_more_bytes, stored->more_bytes);
 	pg_atomic_write_u32(&view->shared->resync, 1);

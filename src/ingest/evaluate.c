@@ -111,6 +111,16 @@ evaluate_row(FeApply *apply, const FeIngestUse *use, const Datum *row, const boo
 		pfree(values);
 		return false;
 	}
+	op->delta.watermark = PG_INT64_MIN;
+	/* once, whatever part the row belongs to */
+	if (sign > 0 && view->plan->group_window >= 0 &&
+		fe_event_time_is_late(apply, view, values, nulls, &op->delta.watermark))
+	{
+		if (fe_pass_part(apply) == 0)
+			left_out(apply, view)->late++;
+		pfree(values);
+		return false;
+	}
 	op->view = view;
 	op->delta.sign = sign;
 	op->delta.values = values;

@@ -28,7 +28,15 @@ typedef struct FeGroupTxn
 	List	   *truncated;		/* FeIngestView * cleared by it */
 	List	   *rebuilt;		/* FeIngestView * that must be built anew after it */
 	List	   *left_out;		/* FeLeftOut * */
+	List	   *event_times;	/* FeTxnEventTime * */
 } FeGroupTxn;
+
+/* The highest event time of a transaction, of a view with a window in GROUP BY. */
+typedef struct FeTxnEventTime
+{
+	FeIngestView *view;
+	int64		time;
+} FeTxnEventTime;
 
 /* Of a view that reads several tables or partitions, those that a transaction truncated. */
 typedef struct FeTruncation
@@ -44,6 +52,7 @@ typedef struct FeLeftOut
 	FeIngestView *view;
 	uint64		skipped;		/* because of an error */
 	uint64		expired;		/* out of all windows */
+	uint64		late;			/* by the watermark */
 } FeLeftOut;
 
 typedef struct FeTimes FeTimes;
@@ -109,6 +118,13 @@ fe_pass_part(const FeApply *apply)
 	return apply->pass % apply->parts;
 }
 
+/* Does the pass bring in the last that a transaction brings to the views it takes? */
+static inline bool
+fe_pass_ends_views(const FeApply *apply)
+{
+	return fe_pass_part(apply) == apply->parts - 1;
+}
+
 /* By a number that no other view's coming or going changes. */
 static inline bool
 fe_pass_takes_view(const FeApply *apply, const FeIngestView *view)
@@ -162,5 +178,18 @@ extern void fe_evaluate_change(FeApply *apply, const FeRecord *rec);
 extern void fe_evaluate_truncate(FeApply *apply, const FeRecord *rec);
 /* At the end of the transaction: which views it leaves to be built anew. */
 extern void fe_evaluate_truncations(FeApply *apply);
+
+/* ---- event_times.c --------------------------------------------------------- */
+
+/* A row image that enters: its event time is noted.  True: it is left out, for all
+ * its windows have ended by *watermark; PG_INT64_MIN: there is none. */
+extern bool fe_event_time_is_late(FeApply *apply, FeIngestView *view, const Datum *values,
+								  const bool *nulls, FeTime *watermark);
+/* A pass over the batch begins; an attempt at what is not merged yet; a transaction
+ * has been read; one has been merged. */
+extern void fe_event_times_begin_pass(FeApply *apply);
+extern void fe_event_times_begin(FeApply *apply);
+extern void fe_event_times_end_txn(FeApply *apply);
+extern void fe_event_times_merged(FeApply *apply, const FeGroupTxn *txn);
 
 #endif							/* FE_GROUP_H */

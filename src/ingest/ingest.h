@@ -55,6 +55,9 @@ typedef struct FeIngestView
 	XLogRecPtr	began_lsn;		/* not written down yet: its history begins here */
 	XLogRecPtr	hold_lsn;		/* and can be had from the log as long as nothing is stored */
 	bool		store_soon;		/* a checkpoint is due whatever the time */
+	/* highest event times, for the watermark: see evaluate.c */
+	int64		pass_event_time;	/* of what is merged, in this pass over the batch */
+	int64		event_time;		/* of what is evaluated, the transaction at hand aside */
 
 	/* on_error => 'skip' (skip.c) */
 	int			careful;		/* row images still to be evaluated with care */
@@ -168,6 +171,11 @@ extern void fe_ingest_rebuild_view(FeIngest *ingest, FeIngestView *view, const c
 /* Throws the state of such views away: they wait for a backfill. */
 extern void fe_ingest_begin_rebuilds(FeIngest *ingest);
 extern void fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message);
+/*
+ * After a merge, inside the transaction: a view stops of which an entity keeps more
+ * than max_values_per_entity.
+ */
+extern void fe_ingest_check_bounds(FeIngest *ingest);
 /* After an error in its expressions; inside a transaction. */
 extern void fe_ingest_renew_programs(FeIngestView *view);
 /* Stops views whose table was altered so that the log does not tell all of it. */

@@ -111,6 +111,8 @@ static void
 view_adopt(FeIngestView *view, FeIngestView *newer)
 {
 	newer->shared = view->shared;
+	newer->pass_event_time = view->pass_event_time;
+	newer->event_time = view->event_time;
 	newer->applying = view->applying;
 	newer->scanned = view->scanned;
 	newer->seen = view->seen;

@@ -115,12 +115,12 @@ put_backfill(Datum *values, bool *nulls, int i, FeViewShared *view, FeViewState 
 	values[i] = Float8GetDatum(pct);
 }
 
-#define FE_VIEW_STATUS_COLS 15
+#define FE_VIEW_STATUS_COLS 16
 
 /*
  * view_status(): (viewid, state, backfill_pct, events, late, expired, skipped,
  * entities, panes, memory_bytes, dirty, tombstones, null_keys, last_error,
- * last_error_at)
+ * last_error_at, event_time)
  */
 Datum
 fe_view_status(PG_FUNCTION_ARGS)
@@ -159,6 +159,8 @@ fe_view_status(PG_FUNCTION_ARGS)
 		put_error(values, nulls, 13, error,
 				  fe_may_see_errors(fe_owner_of_view(view->viewid)));
 		put_time(values, nulls, 14, error_at);
+		values[15] = counter(&view->event_time);
+		nulls[15] = (int64) pg_atomic_read_u64(&view->event_time) == PG_INT64_MIN;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -56,14 +56,32 @@ fe_encode_text(FmgrInfo *out, Datum value, int *len)
 	return text;
 }
 
-char *
-fe_encode_key(const FePushView *view, const Datum *keys, int *len)
+/* Seconds since 1970, with decimals only where there are any. */
+static char *
+window_start_text(FeTime start)
 {
-	char	   *texts[FE_MAX_KEYS];
+	int64		usecs = start - FE_WINDOW_EPOCH;
+	int64		rest = Abs(usecs % USECS_PER_SEC);
+	char	   *text = psprintf("%s" INT64_FORMAT ".%06d", usecs < 0 ? "-" : "",
+								Abs(usecs / USECS_PER_SEC), (int) rest);
+	char	   *end = text + strlen(text);
+
+	while (end[-1] == '0')
+		*--end = '\0';
+	if (end[-1] == '.')
+		*--end = '\0';
+	return text;
+}
+
+char *
+fe_encode_key(const FePushView *view, const Datum *keys, FeTime start, int *len)
+{
+	char	   *texts[FE_MAX_KEYS + 1];
 	char	   *key;
 
 	for (int i = 0; i < view->plan->nkeys; i++)
 		texts[i] = OutputFunctionCall(&view->keyout[i], keys[i]);
+	texts[view->plan->nkeys] = window_start_text(start);
 	key = fe_template_render(view->tmpl, texts, len);
 	if (GetDatabaseEncoding() != PG_UTF8)
 	{

@@ -26,17 +26,6 @@
 #define NO_COLUMN		(-1)
 #define BROKEN_RETRY	5000	/* ms, for a view that cannot be evaluated at all */
 
-/* What evaluation found. */
-typedef struct Evaluated
-{
-	bool		found;			/* still in memory: keys are known */
-	bool		exists;			/* at T */
-	Datum	   *values;
-	bool	   *nulls;
-	FeEntityInfo info;
-	FePushVector v;
-} Evaluated;
-
 static int	guc_level;
 static Oid	own_userid;
 static int	own_sec;
@@ -129,8 +118,8 @@ make_column_program(FePushView *view, FePushColumn *col)
 
 /* ---- evaluation ----------------------------------------------------------- */
 
-static bool
-any_null(const FePlan *plan, const bool *nulls)
+bool
+fe_push_any_null(const FePlan *plan, const bool *nulls)
 {
 	for (int i = 0; i < plan->nkeys; i++)
 		if (nulls[i])
@@ -139,7 +128,7 @@ any_null(const FePlan *plan, const bool *nulls)
 }
 
 static void
-column_text(FeOutputProgram *prog, FePushColumn *col, Evaluated *ev, int i)
+column_text(FeOutputProgram *prog, FePushColumn *col, FeEvaluated *ev, int i)
 {
 	bool		isnull;
 	Datum		value = fe_output_program_column(prog, col->column, &isnull);
@@ -163,13 +152,40 @@ note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorDa
 	fe_push_note_error(p, message);
 }
 
+/* The row is one of the view's; its values are the program's input then. */
+static bool
+take_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, int row, FeEvaluated *ev)
+{
+	fe_state_row(reader, row, ev->values, ev->nulls);
+	fe_output_program_watermark(prog, ev->watermark);
+	fe_output_program_input(prog, ev->values, ev->nulls, T);
+	return fe_output_program_having(prog);
+}
+
+/*
+ * Of what has been looked up the row that is wanted, which is that of the newest
+ * window that has begun and is a row of the view.  False: there is none.
+ */
+static bool
+take_wanted_row(FeStateReader *reader, FeOutputProgram *prog, FeTime T, FeEvaluated *ev)
+{
+	int			row = ev->start == FE_NEVER ? fe_state_newest_row(reader) :
+		fe_state_rows(reader) - 1;
+
+	for (; row >= 0; row--)
+		if ((ev->start == FE_NEVER || fe_state_row_window(reader, row).lo == ev->start) &&
+			take_row(reader, prog, T, row, ev))
+			return true;
+	return false;
+}
+
 /*
  * One column by itself, left out if it fails.  lookup: its aggregates too, and
  * with them existence; else ev's values are used.  False: it failed.
  */
 static bool
 evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime T,
-				  bool lookup, Evaluated *ev)
+				  bool lookup, FeEvaluated *ev)
 {
 	FePushColumn *col = &view->columns[i];
 	MemoryContext cxt = CurrentMemoryContext;
@@ -187,9 +203,13 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 											 &ev->info, &ev->found);
 		if (!lookup || (ev->found && ev->exists))
 		{
-			fe_output_program_input(col->prog, ev->values, ev->nulls, T);
 			if (lookup)
-				ev->exists = fe_output_program_having(col->prog);
+				ev->exists = take_wanted_row(col->reader, col->prog, T, ev);
+			else
+			{
+				fe_output_program_watermark(col->prog, ev->watermark);
+				fe_output_program_input(col->prog, ev->values, ev->nulls, T);
+			}
 			if (ev->exists)
 				column_text(col->prog, col, ev, i);
 			fe_output_program_reset(col->prog);
@@ -219,7 +239,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 
 /* The aggregates cannot all be computed: column by column. */
 static void
-evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
 	int			good = -1;
 
@@ -238,17 +258,11 @@ evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluate
 	ev->found = ev->exists = true;
 }
 
+/* The columns of the row that is the program's input. */
 static void
-evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated *ev)
+evaluate_columns(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
-	view->at_column = NO_COLUMN;
-	ev->exists = fe_state_lookup_ref(view->reader, ref, T, ev->values, ev->nulls,
-									 &ev->info, &ev->found);
-	if (!ev->found || !ev->exists)
-		return;
-	fe_output_program_input(view->prog, ev->values, ev->nulls, T);
-	ev->exists = fe_output_program_having(view->prog);
-	for (int i = 0; ev->exists && i < view->ncolumns; i++)
+	for (int i = 0; i < view->ncolumns; i++)
 	{
 		if (view->columns[i].isolated)
 		{
@@ -262,11 +276,52 @@ evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, Evaluated
 	fe_output_program_reset(view->prog);
 }
 
+void
+fe_push_lookup(FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
+{
+	view->at_column = NO_COLUMN;
+	ev->exists = fe_state_lookup_ref(view->reader, ref, T, ev->values, ev->nulls,
+									 &ev->info, &ev->found);
+}
+
+static void
+evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
+{
+	/* of several rows the newest will do, unless HAVING has something against it */
+	for (int wanted = 1;; wanted *= 8)
+	{
+		fe_state_want_newest(view->reader, wanted);
+		fe_push_lookup(view, ref, T, ev);
+		if (!ev->found)
+			return;
+		ev->exists = ev->exists && take_wanted_row(view->reader, view->prog, T, ev);
+		if (ev->exists || fe_state_rows_complete(view->reader))
+			break;
+	}
+	if (ev->exists)
+		evaluate_columns(p, view, ref, T, ev);
+}
+
+bool
+fe_push_row(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, int row, bool isolated,
+			FeEvaluated *ev)
+{
+	if (isolated)
+	{
+		ev->start = fe_state_row_window(view->reader, row).lo;
+		evaluate_each(p, view, ref, T, ev);
+		return ev->found && ev->exists;
+	}
+	if (!take_row(view->reader, view->prog, T, row, ev))
+		return false;
+	evaluate_columns(p, view, ref, T, ev);
+	return true;
+}
+
 /* ---- what is to be done --------------------------------------------------- */
 
-/* Notes contents and the next date, where there is any reason to. */
-static void
-note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
+void
+fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, due != FE_NEVER);
 
@@ -284,9 +339,8 @@ note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due)
 	fe_schedule_at(view->schedule, e, due);
 }
 
-/* T at which the entity is to be looked at again, all by itself. */
-static FeTime
-next_date(const FePushView *view, const Evaluated *ev, FeTime T)
+FeTime
+fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T)
 {
 	FeTime		due = ev->info.next_change;
 	int			refresh = view->plan->options.time_refresh;
@@ -303,7 +357,7 @@ next_date(const FePushView *view, const Evaluated *ev, FeTime T)
 /* Appends what brings Redis up to date.  Nothing in here fails half way. */
 static void
 push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
-			   Evaluated *ev)
+			   FeEvaluated *ev)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, false);
 	uint64		before = e ? e->content : FE_CONTENT_UNKNOWN;
@@ -314,18 +368,18 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 	FeUnitKind	kind;
 	int			replies;
 
-	if (!ev->found || any_null(view->plan, ev->nulls))
+	if (!ev->found || fe_push_any_null(view->plan, ev->nulls))
 	{
-		note_schedule(view, ref, content, FE_NEVER);
+		fe_push_note_schedule(view, ref, content, FE_NEVER);
 		fe_state_set_pushed(view->shared, view->plan, ref, false);
 		return;
 	}
-	ev->v.key = fe_encode_key(view, ev->values, &ev->v.keylen);
+	ev->v.key = fe_encode_key(view, ev->values, 0, &ev->v.keylen);
 	ev->v.lsn = ev->info.lsn;
-	due = next_date(view, ev, ev->v.T);
+	due = fe_push_next_date(view, ev, ev->v.T);
 	if (ev->exists && (due != FE_NEVER || !dirty))
 		content = fe_encode_content(view, &ev->v);	/* to be compared then, or now */
-	note_schedule(view, ref, content, due);
+	fe_push_note_schedule(view, ref, content, due);
 
 	if (!dirty && !retry && content == before)
 		return;
@@ -350,7 +404,7 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 {
 	MemoryContext old = MemoryContextSwitchTo(p->slice_cxt);
 	int			n = view->plan->nkeys + view->plan->naggs;
-	Evaluated	ev = {0};
+	FeEvaluated ev = {0};
 
 	ev.values = palloc0(n * sizeof(Datum));
 	ev.nulls = palloc0(n * sizeof(bool));
@@ -358,6 +412,8 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	ev.v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
 	ev.v.T = T;
 	ev.info.next_change = FE_NEVER;
+	ev.start = FE_NEVER;
+	ev.watermark = fe_view_watermark(view->shared, view->plan);
 
 	/*
 	 * An entity may only be freed while Redis does not have it.  One that was
@@ -365,11 +421,16 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	 */
 	if (reason == FE_PUSH_DUE)
 		fe_state_set_pushed(view->shared, view->plan, ref, true);
-	if (isolated)
-		evaluate_each(p, view, ref, T, &ev);
+	if (view->shown)
+		fe_push_windows(p, view, ref, reason, T, isolated, &ev);
 	else
-		evaluate_all(p, view, ref, T, &ev);
-	push_evaluated(p, view, ref, reason, &ev);
+	{
+		if (isolated)
+			evaluate_each(p, view, ref, T, &ev);
+		else
+			evaluate_all(p, view, ref, T, &ev);
+		push_evaluated(p, view, ref, reason, &ev);
+	}
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(p->slice_cxt);

@@ -178,6 +178,7 @@ has_entity(FePushView *view, const redisReply *key, char **texts)
 	Datum		keys[FE_MAX_KEYS];
 	bool		keynulls[FE_MAX_KEYS] = {false};
 	char	   *rendered;
+	bool		found = false;
 	int			len;
 
 	for (int i = 0; i < plan->nkeys; i++)
@@ -187,9 +188,18 @@ has_entity(FePushView *view, const redisReply *key, char **texts)
 						 values, nulls, NULL))
 		return false;
 
+	if (!view->shown && fe_state_newest_row(view->reader) < 0)
+		return false;
+
 	/* equal keys may have different texts (1.0 and 1): only one is current */
-	rendered = fe_encode_key(view, values, &len);
-	return len == key->len && memcmp(rendered, key->str, len) == 0;
+	for (int row = 0; !found && row < (view->shown ? fe_state_rows(view->reader) : 1); row++)
+	{
+		FeTime		start = view->shown ? fe_state_row_window(view->reader, row).lo : 0;
+
+		rendered = fe_encode_key(view, values, start, &len);
+		found = len == key->len && memcmp(rendered, key->str, len) == 0;
+	}
+	return found;
 }
 
 static void

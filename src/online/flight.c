@@ -62,6 +62,7 @@ schedule_again(FePushView *view, FeEntityRef ref, FeTime due, bool as_change)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, true);
 
+	fe_shown_forget(view, ref);
 	e->content = FE_CONTENT_UNKNOWN;
 	if (as_change && !e->retry)
 	{
@@ -90,6 +91,7 @@ requeue(FePusher *p, const FeUnit *unit)
 			/* a view that is not live any more will be filled when it is */
 			if (view->retired || view->shared == NULL)
 				break;
+			fe_shown_forget(view, unit->ref);
 			if (unit->taken)
 				fe_state_put_dirty(view->shared, view->plan, unit->ref);
 			else

@@ -43,6 +43,7 @@ typedef struct FeScheduleEntry
 } FeScheduleEntry;
 
 typedef struct FeSchedule FeSchedule;
+typedef struct FeShown FeShown;
 
 extern FeSchedule *fe_schedule_create(MemoryContext cxt);
 /* The entity's entry; an entry of an earlier entity at the same place is reset. */
@@ -104,6 +105,7 @@ typedef struct FePushView
 	FeStateReader *reader;
 	volatile int at_column;		/* being evaluated, -1 = none: for error handling */
 	FeSchedule *schedule;
+	FeShown    *shown;			/* of a template with {window_start}: windows in Redis */
 
 	/* pace */
 	TimestampTz next_push;		/* push_interval */
@@ -149,7 +151,7 @@ typedef struct FeUnit
 	FePushView *view;			/* NULL: of the connection */
 	FeEntityRef ref;
 	uint8		kind;			/* FeUnitKind */
-	uint8		replies;		/* still to come */
+	uint32		replies;		/* still to come */
 	uint8		outcome;		/* FeOutcome of those that came */
 	bool		taken;			/* off the dirty list: goes back there on failure */
 } FeUnit;
@@ -249,8 +251,9 @@ typedef struct FePushVector
 extern void fe_encode_settings(void);
 /* A value's text for Redis, in CurrentMemoryContext. */
 extern char *fe_encode_text(FmgrInfo *out, Datum value, int *len);
-/* The entity's key (no NULL among keys), in CurrentMemoryContext. */
-extern char *fe_encode_key(const FePushView *view, const Datum *keys, int *len);
+/* The entity's key (no NULL among keys), in CurrentMemoryContext; start: of the window
+ * that the key stands for, where the template says so. */
+extern char *fe_encode_key(const FePushView *view, const Datum *keys, FeTime start, int *len);
 extern uint64 fe_encode_content(const FePushView *view, const FePushVector *v);
 /* Append to out what sets all fields; returns the number of replies to come. */
 extern int fe_encode_push(FePusher *p, const FePushView *view, FeUnitKind kind,
@@ -266,6 +269,40 @@ typedef enum FePushReason
 	FE_PUSH_DIRTY,				/* taken off the dirty list */
 	FE_PUSH_DUE					/* the schedule says so */
 } FePushReason;
+
+/* What evaluation found. */
+typedef struct FeEvaluated
+{
+	bool		found;			/* still in memory: keys are known */
+	bool		exists;			/* at T */
+	FeTime		watermark;		/* taken before the entity was looked at */
+	FeTime		start;			/* of the window wanted; FE_NEVER: the newest begun */
+	Datum	   *values;
+	bool	   *nulls;
+	FeEntityInfo info;
+	FePushVector v;
+} FeEvaluated;
+
+/* Looks the entity up: whether it exists, and how many rows it has. */
+extern void fe_push_lookup(FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev);
+/* The texts of one of its rows, in ev->v; isolated: column by column.  False: it is no
+ * row of the view (HAVING). */
+extern bool fe_push_row(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, int row,
+						bool isolated, FeEvaluated *ev);
+/* Notes contents and the next date, where there is any reason to. */
+extern void fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due);
+/* T at which the entity is to be looked at again, all by itself. */
+extern FeTime fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T);
+extern bool fe_push_any_null(const FePlan *plan, const bool *nulls);
+
+/* shown.c: a hash for each window */
+extern FeShown *fe_shown_create(MemoryContext cxt);
+/* Brings the hashes of all windows of an entity up to date. */
+extern void fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
+							FeTime T, bool isolated, FeEvaluated *ev);
+/* What was pushed of the entity may not be there; of all: is not known at all. */
+extern void fe_shown_forget(FePushView *view, FeEntityRef ref);
+extern void fe_shown_forget_all(FePushView *view);
 
 extern void fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 						 FePushReason reason);

@@ -122,6 +122,8 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having);
 	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", view->plan->name));
 	view->schedule = fe_schedule_create(cxt);
+	if (view->tmpl->has_window)
+		view->shown = fe_shown_create(cxt);
 	view->wants_fill = true;
 	MemoryContextSwitchTo(old);
 	fe_push_record_footprint(view, footprints);
@@ -398,6 +400,7 @@ fe_push_begin_fill(FePusher *p, FePushView *view)
 	view->drained = false;
 	pg_atomic_write_u32(&view->shared->resync, RESYNC_SEEN);
 	pg_memory_barrier();
+	fe_shown_forget_all(view);
 	fe_state_mark_all_dirty(view->shared, view->plan);
 	fe_scan_start(view);
 }

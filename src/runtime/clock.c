@@ -63,6 +63,27 @@ fe_clock_set_eval_time(FeTime t)
 	return old;
 }
 
+static FeWatermark eval_watermark = {false, 0};
+
+bool
+fe_clock_watermark(FeTime *watermark)
+{
+	bool		given = eval_watermark.given || fe_watermark_is_set;
+
+	*watermark = eval_watermark.given ? eval_watermark.value :
+		fe_watermark_is_set ? fe_watermark : fe_clock_eval_time();
+	return given;
+}
+
+FeWatermark
+fe_clock_set_watermark(FeWatermark w)
+{
+	FeWatermark old = eval_watermark;
+
+	eval_watermark = w;
+	return old;
+}
+
 PG_FUNCTION_INFO_V1(fe_now);
 
 /* feature_engine.now(): T */

@@ -326,6 +326,13 @@ fe_compat_inline_group_columns(Query *query)
 							(private_list))
 #endif
 
+/* A range from its bounds; they are in order. */
+#if PG_VERSION_NUM >= 160000
+#define fe_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false, NULL)
+#else
+#define fe_compat_make_range(type, lower, upper) make_range((type), (lower), (upper), false)
+#endif
+
 /* Expected number of elements of an array expression. */
 #if PG_VERSION_NUM >= 170000
 #define fe_compat_estimate_array_length(root, array) estimate_array_length((root), (array))
@@ -334,4 +341,27 @@ fe_compat_inline_group_columns(Query *query)
 #endif
 
 #endif							/* FE_FRONTEND */
+
+/* ---- aggregates ---- */
+
+/*
+ * Which infinity an interval is: 1, -1, 0 for none; up to 16 there is none.  (The
+ * caller includes timestamp.h.)
+ */
+#if PG_VERSION_NUM >= 170000
+#define fe_compat_interval_infinity(i) (INTERVAL_IS_NOEND(i) ? 1 : INTERVAL_IS_NOBEGIN(i) ? -1 : 0)
+#define fe_compat_interval_set_infinity(i, positive) \
+	do { if (positive) INTERVAL_NOEND(i); else INTERVAL_NOBEGIN(i); } while (0)
+#else
+#define fe_compat_interval_infinity(i)	((void) (i), 0)
+#define fe_compat_interval_set_infinity(i, positive)	((void) (i))
+#endif
+
+/* Is an overflow of money noticed?  Up to 17 it wraps round. */
+#if PG_VERSION_NUM >= 180000
+#define FE_COMPAT_MONEY_IS_CHECKED	true
+#else
+#define FE_COMPAT_MONEY_IS_CHECKED	false
+#endif
+
 #endif							/* FE_COMPAT_H */

@@ -53,6 +53,7 @@ extern int	fe_setting_max_feature_views;	/* postmaster, whole server */
 extern int	fe_setting_max_wal_lag;		/* MB */
 extern int	fe_setting_checkpoint_interval; /* s */
 extern int	fe_setting_checkpoint_wal;	/* MB */
+extern int	fe_setting_max_values_per_entity;
 extern int	fe_setting_exact_horizon;	/* s */
 extern bool fe_setting_read_your_writes;
 extern bool fe_setting_allow_stale;
@@ -62,6 +63,9 @@ extern char *fe_setting_inject_wait;	/* tests only, see fe_inject_wait */
 /* as_of: parsed by its check hook; fe_as_of_is_set says whether it counts */
 extern bool fe_as_of_is_set;
 extern FeTime fe_as_of;
+/* watermark: likewise */
+extern bool fe_watermark_is_set;
+extern FeTime fe_watermark;
 
 extern void fe_settings_init(void);		/* from _PG_init */
 
@@ -242,6 +246,19 @@ extern FeTime fe_clock_eval_time(void);
 /* Evaluation at a given T by a worker or scan; returns the old override.
  * PG_INT64_MIN = none. */
 extern FeTime fe_clock_set_eval_time(FeTime t);
+
+/*
+ * The watermark at which is_final() judges: what is given here, else the setting
+ * watermark, else T.  fe_clock_watermark: is one of the first two there?
+ */
+typedef struct FeWatermark
+{
+	bool		given;
+	FeTime		value;
+} FeWatermark;
+
+extern bool fe_clock_watermark(FeTime *watermark);
+extern FeWatermark fe_clock_set_watermark(FeWatermark w);	/* returns the old one */
 
 /* ---- workers (launcher.c, worker.c, crashes.c, park.c) --------------------------- */
 

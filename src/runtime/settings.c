@@ -32,6 +32,7 @@ int			fe_setting_max_feature_views = 256;
 int			fe_setting_max_wal_lag = 10240;
 int			fe_setting_checkpoint_interval = 60;
 int			fe_setting_checkpoint_wal = 256;
+int			fe_setting_max_values_per_entity = 10000;
 int			fe_setting_exact_horizon = 60;
 bool		fe_setting_read_your_writes = false;
 bool		fe_setting_allow_stale = false;
@@ -40,8 +41,11 @@ char	   *fe_setting_inject_crash = "";
 char	   *fe_setting_inject_wait = "";
 bool		fe_as_of_is_set = false;
 FeTime		fe_as_of = 0;
+bool		fe_watermark_is_set = false;
+FeTime		fe_watermark = 0;
 
 static char *as_of_text = "";
+static char *watermark_text = "";
 
 /* What the check hook of as_of hands to its assign hook. */
 typedef struct AsOfExtra
@@ -201,6 +205,15 @@ assign_as_of(const char *newval, void *extra)
 	fe_as_of = fe_as_of_is_set ? parsed->value : 0;
 }
 
+static void
+assign_watermark(const char *newval, void *extra)
+{
+	const AsOfExtra *parsed = extra;
+
+	fe_watermark_is_set = parsed != NULL && parsed->is_set;
+	fe_watermark = fe_watermark_is_set ? parsed->value : 0;
+}
+
 /* Fixed at server start; max_memory before memory, whose check looks at it. */
 static void
 define_start_settings(void)
@@ -262,6 +275,11 @@ define_server_settings(void)
 							"It bounds what is replayed after a crash.",
 							&fe_setting_checkpoint_wal, 256, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable(FE_SETTING("max_values_per_entity"),
+							"How many different rows of arguments an entity may keep for aggregates that have no compact state.",
+							"A feature view with an entity that has more stops, and says so in feature_engine.status.",
+							&fe_setting_max_values_per_entity, 10000, 1, INT_MAX / 2,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(FE_SETTING("exact_horizon"),
 							"How far back a time of evaluation may lie and still be exact to the microsecond.",
 							"Events younger than this are kept one by one.",
@@ -296,6 +314,11 @@ define_session_settings(void)
 							   "A value without a time zone is read in the session's TimeZone when it is set.",
 							   &as_of_text, "",
 							   PGC_USERSET, 0, check_as_of, assign_as_of, NULL);
+	DefineCustomStringVariable(FE_SETTING("watermark"),
+							   "Watermark at which is_final() judges; empty means that of the feature view, in a plain query the statement's time.",
+							   "A value without a time zone is read in the session's TimeZone when it is set.",
+							   &watermark_text, "",
+							   PGC_USERSET, 0, check_as_of, assign_watermark, NULL);
 	DefineCustomBoolVariable(FE_SETTING("read_your_writes"),
 							 "A read of a feature view waits for the session's own commits.",
 							 NULL,

@@ -49,6 +49,7 @@ typedef struct FeRelInfo
 {
 	FePlan	   *plan;
 	double		entities;
+	double		rows;			/* of an entity: windows of GROUP BY */
 	FeKeyClause *fixed;			/* [nkeys] clauses without another relation */
 } FeRelInfo;
 
@@ -64,8 +65,11 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	info->fixed = palloc0(info->plan->nkeys * sizeof(FeKeyClause));
 	shared = fe_shared ? fe_view_find(MyDatabaseId, info->plan->viewid) : NULL;
 	info->entities = shared ? (double) pg_atomic_read_u64(&shared->entities) : 1000;
+	info->rows = 1;
+	if (shared && info->plan->group_window >= 0 && info->entities > 0)
+		info->rows = Max(pg_atomic_read_u64(&shared->panes) / info->entities, 1);
 	baserel->fdw_private = info;
-	baserel->tuples = Max(info->entities, 1);
+	baserel->tuples = Max(info->entities, 1) * info->rows;
 	set_baserel_size_estimates(root, baserel);
 }
 
@@ -222,12 +226,12 @@ add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, FeRelInfo *info,
 	if (bms_is_empty(required))
 	{
 		required = NULL;
-		rows = Min(baserel->rows, lookups);
+		rows = Min(baserel->rows, lookups * info->rows);
 	}
 	else
 	{
 		ppi = get_baserel_parampathinfo(root, baserel, required);
-		rows = ppi ? Min(ppi->ppi_rows, lookups) : lookups;
+		rows = ppi ? Min(ppi->ppi_rows, lookups * info->rows) : lookups * info->rows;
 	}
 	cost = lookups * (FE_LOOKUP_COST + cpu_tuple_cost * 2);
 	add_path(baserel, (Path *)

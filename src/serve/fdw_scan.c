@@ -29,7 +29,8 @@ typedef struct FeScan
 	List	   *key_types;		/* of the keys, likewise */
 
 	bool		started;		/* keys are evaluated, or the scan has begun */
-	bool		no_match;		/* a key is NULL or out of range */
+	bool		no_match;		/* a key is NULL or out of range; the only one is done */
+	bool		found;			/* an entity, which may have more rows */
 	Datum	   *keys;
 	bool	   *keynulls;
 	Datum	   *elements;		/* distinct values of the array key */
@@ -212,6 +213,7 @@ evaluate_keys(ForeignScanState *node, FeScan *scan)
 	int			k = 0;
 
 	scan->no_match = false;
+	scan->found = false;
 	scan->next = 0;
 	foreach(lc, scan->exprs)
 	{
@@ -231,17 +233,23 @@ evaluate_keys(ForeignScanState *node, FeScan *scan)
 static bool
 next_lookup(FeScan *scan, TupleTableSlot *slot)
 {
+	if (scan->found && fe_serve_next(scan->reader, slot->tts_values, slot->tts_isnull))
+		return true;
+	scan->found = false;
 	while (!scan->no_match)
 	{
 		if (scan->array_key < 0)
-			scan->no_match = true;	/* one key, one row */
+			scan->no_match = true;	/* one key, one entity */
 		else if (scan->next == scan->nelements)
 			return false;
 		else
 			scan->keys[scan->array_key] = scan->elements[scan->next++];
 		if (fe_serve_lookup(scan->reader, scan->keys, scan->keynulls,
 							slot->tts_values, slot->tts_isnull))
+		{
+			scan->found = true;
 			return true;
+		}
 	}
 	return false;
 }

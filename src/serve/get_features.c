@@ -30,6 +30,9 @@
 PG_FUNCTION_INFO_V1(fe_get_features_one);
 PG_FUNCTION_INFO_V1(fe_get_features_keys);
 PG_FUNCTION_INFO_V1(fe_get_features_many);
+PG_FUNCTION_INFO_V1(fe_get_feature_rows_one);
+PG_FUNCTION_INFO_V1(fe_get_feature_rows_keys);
+PG_FUNCTION_INFO_V1(fe_watermark_of_view);
 
 /* How one key argument becomes a key value. */
 typedef struct FeKeyInput
@@ -169,19 +172,32 @@ open_lookup(const char *name, int nkeys, const Oid *types)
 	return l;
 }
 
+/* False: no entity can have these keys. */
+static bool
+convert_keys(FeLookup *l)
+{
+	for (int k = 0; k < l->plan->nkeys; k++)
+		if (!l->keynulls[k] && !convert_key(l, k, &l->keys[k]))
+			return false;
+	return true;
+}
+
+static Datum
+row_jsonb(FeLookup *l)
+{
+	HeapTuple	tuple = heap_form_tuple(l->desc, l->values, l->nulls);
+
+	return FunctionCall1(&l->to_jsonb, HeapTupleGetDatum(tuple));
+}
+
 /* Features of the keys in l->keys, as jsonb; false where there is no entity. */
 static bool
 lookup_jsonb(FeLookup *l, Datum *result)
 {
-	HeapTuple	tuple;
-
-	for (int k = 0; k < l->plan->nkeys; k++)
-		if (!l->keynulls[k] && !convert_key(l, k, &l->keys[k]))
-			return false;
-	if (!fe_serve_lookup(l->reader, l->keys, l->keynulls, l->values, l->nulls))
+	if (!convert_keys(l) ||
+		!fe_serve_newest(l->reader, l->keys, l->keynulls, l->values, l->nulls))
 		return false;
-	tuple = heap_form_tuple(l->desc, l->values, l->nulls);
-	*result = FunctionCall1(&l->to_jsonb, HeapTupleGetDatum(tuple));
+	*result = row_jsonb(l);
 	return true;
 }
 
@@ -206,28 +222,55 @@ keys_of_record(Datum record, int *nkeys, Oid **types, Datum **keys, bool **nulls
 	ReleaseTupleDesc(desc);
 }
 
-/* get_features(view text, key): one entity; a composite value holds several keys */
-Datum
-fe_get_features_one(PG_FUNCTION_ARGS)
+/* The keys of a call: (view, key), a composite value holding several, or (view, key1, ...). */
+static FeLookup *
+lookup_of_call(FunctionCallInfo fcinfo, bool variadic)
 {
-	char	   *name;
 	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1);
-	FeLookup   *l;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			nkeys = 1;
 	Oid		   *types = &type;
 	Datum	   *keys = &fcinfo->args[1].value;
 	bool	   *nulls = &fcinfo->args[1].isnull;
-	Datum		result;
-	bool		found;
+	FeLookup   *l;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (type_is_rowtype(type) && !PG_ARGISNULL(1))
+	if (variadic)
+	{
+		Datum	   *more;
+		bool	   *more_nulls;
+		Oid		   *more_types;
+		int			n = extract_variadic_args(fcinfo, 2, false, &more, &more_types, &more_nulls);
+
+		if (n < 0)
+			return NULL;
+		nkeys = n + 1;
+		types = palloc(nkeys * sizeof(Oid));
+		keys = palloc(nkeys * sizeof(Datum));
+		nulls = palloc(nkeys * sizeof(bool));
+		types[0] = type;
+		keys[0] = fcinfo->args[1].value;
+		nulls[0] = fcinfo->args[1].isnull;
+		memcpy(types + 1, more_types, n * sizeof(Oid));
+		memcpy(keys + 1, more, n * sizeof(Datum));
+		memcpy(nulls + 1, more_nulls, n * sizeof(bool));
+	}
+	else if (type_is_rowtype(type) && !PG_ARGISNULL(1))
 		keys_of_record(PG_GETARG_DATUM(1), &nkeys, &types, &keys, &nulls);
 	l = open_lookup(name, nkeys, types);
 	memcpy(l->keys, keys, nkeys * sizeof(Datum));
 	memcpy(l->keynulls, nulls, nkeys * sizeof(bool));
+	return l;
+}
+
+static Datum
+get_features(FunctionCallInfo fcinfo, bool variadic)
+{
+	FeLookup   *l = PG_ARGISNULL(0) ? NULL : lookup_of_call(fcinfo, variadic);
+	Datum		result;
+	bool		found;
+
+	if (l == NULL)
+		PG_RETURN_NULL();
 	found = lookup_jsonb(l, &result);
 	fe_serve_reader_release(l->reader);
 	if (!found)
@@ -235,44 +278,83 @@ fe_get_features_one(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
+/* get_features(view text, key): one entity; a composite value holds several keys */
+Datum
+fe_get_features_one(PG_FUNCTION_ARGS)
+{
+	return get_features(fcinfo, false);
+}
+
 /* get_features(view text, key1, key2, ...): one entity with several keys */
 Datum
 fe_get_features_keys(PG_FUNCTION_ARGS)
 {
-	Datum	   *keys;
-	bool	   *nulls;
-	Oid		   *types;
-	Oid		   *all_types;
-	Datum	   *all_keys;
-	bool	   *all_nulls;
-	int			n;
+	return get_features(fcinfo, true);
+}
+
+/* ---- all rows of one entity ----------------------------------------------------------- */
+
+static void
+put_row(FeLookup *l, ReturnSetInfo *rsinfo)
+{
+	int			column = l->plan->window_column;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, false};
+
+	if (column >= 0)
+	{
+		values[0] = l->values[column];
+		nulls[0] = l->nulls[column];
+	}
+	values[1] = row_jsonb(l);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static Datum
+get_feature_rows(FunctionCallInfo fcinfo, bool variadic)
+{
 	FeLookup   *l;
-	Datum		result;
 	bool		found;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	n = extract_variadic_args(fcinfo, 2, false, &keys, &types, &nulls);
-	if (n < 0)
-		PG_RETURN_NULL();
-	all_types = palloc((n + 1) * sizeof(Oid));
-	all_keys = palloc((n + 1) * sizeof(Datum));
-	all_nulls = palloc((n + 1) * sizeof(bool));
-	all_types[0] = get_fn_expr_argtype(fcinfo->flinfo, 1);
-	all_keys[0] = fcinfo->args[1].value;
-	all_nulls[0] = fcinfo->args[1].isnull;
-	memcpy(all_types + 1, types, n * sizeof(Oid));
-	memcpy(all_keys + 1, keys, n * sizeof(Datum));
-	memcpy(all_nulls + 1, nulls, n * sizeof(bool));
-
-	l = open_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)), n + 1, all_types);
-	memcpy(l->keys, all_keys, (n + 1) * sizeof(Datum));
-	memcpy(l->keynulls, all_nulls, (n + 1) * sizeof(bool));
-	found = lookup_jsonb(l, &result);
+	InitMaterializedSRF(fcinfo, 0);
+	l = PG_ARGISNULL(0) ? NULL : lookup_of_call(fcinfo, variadic);
+	if (l == NULL)
+		return (Datum) 0;
+	found = convert_keys(l) &&
+		fe_serve_lookup(l->reader, l->keys, l->keynulls, l->values, l->nulls);
+	while (found)
+	{
+		put_row(l, (ReturnSetInfo *) fcinfo->resultinfo);
+		found = fe_serve_next(l->reader, l->values, l->nulls);
+	}
 	fe_serve_reader_release(l->reader);
-	if (!found)
+	return (Datum) 0;
+}
+
+/* get_feature_rows(view text, key): TABLE (time_window tstzrange, features jsonb) */
+Datum
+fe_get_feature_rows_one(PG_FUNCTION_ARGS)
+{
+	return get_feature_rows(fcinfo, false);
+}
+
+/* get_feature_rows(view text, key1, key2, ...): the same */
+Datum
+fe_get_feature_rows_keys(PG_FUNCTION_ARGS)
+{
+	return get_feature_rows(fcinfo, true);
+}
+
+/* watermark(view text) returns timestamptz */
+Datum
+fe_watermark_of_view(PG_FUNCTION_ARGS)
+{
+	FePlan	   *plan = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+
+	check_select(plan);
+	if (plan->options.watermark < 0)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(result);
+	PG_RETURN_TIMESTAMPTZ(fe_view_watermark(fe_serve_open(plan), plan));
 }
 
 /* ---- many --------------------------------------------------------------------------- */

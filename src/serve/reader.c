@@ -222,14 +222,32 @@ depends_on_types(Node *node, void *context)
 	return expression_tree_walker(node, depends_on_types, context);
 }
 
+/* Are there aggregates among them whose functions may keep anything? */
+static bool
+runs_user_aggregate(const FePlan *plan, const Bitmapset *aggs)
+{
+	int			i = -1;
+
+	while ((i = bms_next_member(aggs, i)) >= 0)
+	{
+		const FeFinal *final = plan->aggs[i].final;
+
+		if (final != NULL && final->call != NULL && fe_final_runs_code(final))
+			return true;
+	}
+	return false;
+}
+
 static bool
 may_be_kept(const FePlan *plan, const Bitmapset *columns)
 {
 	for (int i = 0; i < plan->ncolumns; i++)
 		if ((columns == NULL || bms_is_member(i, columns)) &&
-			depends_on_types((Node *) plan->columns[i].expr, NULL))
+			(depends_on_types((Node *) plan->columns[i].expr, NULL) ||
+			 runs_user_aggregate(plan, plan->columns[i].aggs)))
 			return false;
-	return !depends_on_types((Node *) plan->having, NULL);
+	return !depends_on_types((Node *) plan->having, NULL) &&
+		!runs_user_aggregate(plan, plan->having_aggs);
 }
 
 static FeServeReader *
@@ -254,6 +272,7 @@ make_reader(FePlan *plan, FeViewShared *shared, const Bitmapset *columns)
 	r->values = palloc0((n + 1) * sizeof(Datum));
 	r->nulls = palloc0((n + 1) * sizeof(bool));
 	r->row_cxt = AllocSetContextCreate(cxt, "feature row", ALLOCSET_SMALL_SIZES);
+	r->window_cxt = AllocSetContextCreate(cxt, "feature window row", ALLOCSET_SMALL_SIZES);
 	r->keys_cxt = AllocSetContextCreate(cxt, "feature keys", ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(old);
 	return r;
@@ -325,6 +344,7 @@ fe_serve_reader_release(FeServeReader *r)
 	nidle++;
 	fe_output_program_reset(r->output);
 	MemoryContextReset(r->row_cxt);
+	MemoryContextReset(r->window_cxt);
 	MemoryContextReset(r->keys_cxt);
 	if (MemoryContextMemAllocated(r->cxt, true) > FE_IDLE_MEMORY)
 		MemoryContextDelete(r->cxt);
@@ -359,24 +379,101 @@ evaluate(FeServeReader *r, Datum *values, bool *nulls)
 }
 
 static void
-next_row(FeServeReader *r)
+next_entity(FeServeReader *r)
 {
 	fe_output_program_reset(r->output);
 	MemoryContextReset(r->row_cxt);
+	r->next_row = 0;
+
+	/*
+	 * Before the entity is looked at: what it says of a window that has ended by
+	 * this watermark is the last word, if rows are only added.
+	 */
+	if (r->plan->uses_final)
+	{
+		FeTime		watermark;
+
+		if (!fe_clock_watermark(&watermark))
+			watermark = fe_view_watermark(r->shared, r->plan);
+		fe_output_program_watermark(r->output, watermark);
+	}
+}
+
+/* The row of this number of the entity found; false where HAVING says no. */
+static bool
+entity_row(FeServeReader *r, int row, Datum *values, bool *nulls)
+{
+	MemoryContext old = CurrentMemoryContext;
+	bool		exists;
+
+	if (r->plan->group_window >= 0)
+	{
+		fe_output_program_reset(r->output);
+		MemoryContextReset(r->window_cxt);
+		MemoryContextSwitchTo(r->window_cxt);
+	}
+	fe_state_row(r->reader, row, r->values, r->nulls);
+	exists = evaluate(r, values, nulls);
+	MemoryContextSwitchTo(old);
+	return exists;
+}
+
+bool
+fe_serve_next(FeServeReader *r, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->row_cxt);
+	bool		exists = false;
+
+	while (!exists && r->next_row < fe_state_rows(r->reader))
+	{
+		CHECK_FOR_INTERRUPTS();
+		exists = entity_row(r, r->next_row++, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	return exists;
+}
+
+static bool
+find_entity(FeServeReader *r, const Datum *keys, const bool *keynulls)
+{
+	MemoryContext old;
+	bool		found;
+
+	next_entity(r);
+	old = MemoryContextSwitchTo(r->row_cxt);
+	found = fe_state_lookup(r->reader, keys, keynulls, r->T, r->values, r->nulls, NULL);
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 bool
 fe_serve_lookup(FeServeReader *r, const Datum *keys, const bool *keynulls,
 				Datum *values, bool *nulls)
 {
-	MemoryContext old;
-	bool		exists;
+	return find_entity(r, keys, keynulls) && fe_serve_next(r, values, nulls);
+}
 
-	next_row(r);
-	old = MemoryContextSwitchTo(r->row_cxt);
-	exists = fe_state_lookup(r->reader, keys, keynulls, r->T, r->values, r->nulls, NULL) &&
-		evaluate(r, values, nulls);
-	MemoryContextSwitchTo(old);
+bool
+fe_serve_newest(FeServeReader *r, const Datum *keys, const bool *keynulls,
+				Datum *values, bool *nulls)
+{
+	bool		exists = false;
+	int			wanted = 1;
+	MemoryContext old;
+
+	/* one will do, unless HAVING has something against it */
+	do
+	{
+		fe_state_want_newest(r->reader, wanted);
+		if (!find_entity(r, keys, keynulls) && fe_state_rows_complete(r->reader))
+			break;
+		old = MemoryContextSwitchTo(r->row_cxt);
+		for (int row = fe_state_newest_row(r->reader); row >= 0 && !exists; row--)
+			exists = entity_row(r, row, values, nulls);
+		MemoryContextSwitchTo(old);
+		wanted *= 8;
+	} while (!exists && !fe_state_rows_complete(r->reader));
+	fe_state_want_newest(r->reader, 0);
 	return exists;
 }
 
@@ -384,24 +481,25 @@ void
 fe_serve_scan_begin(FeServeReader *r)
 {
 	fe_state_scan_begin(r->reader);
+	r->scanning = false;
 }
 
 bool
 fe_serve_scan_next(FeServeReader *r, Datum *values, bool *nulls)
 {
-	MemoryContext old;
-	bool		found = false;
-
 	for (;;)
 	{
-		next_row(r);
+		MemoryContext old;
+		bool		found;
+
+		if (r->scanning && fe_serve_next(r, values, nulls))
+			return true;
+		next_entity(r);
 		old = MemoryContextSwitchTo(r->row_cxt);
 		found = fe_state_scan_next(r->reader, r->T, r->values, r->nulls, NULL);
-		if (!found || evaluate(r, values, nulls))
-			break;
 		MemoryContextSwitchTo(old);
-		CHECK_FOR_INTERRUPTS();
+		if (!found)
+			return false;
+		r->scanning = true;
 	}
-	MemoryContextSwitchTo(old);
-	return found;
 }

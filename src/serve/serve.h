@@ -33,6 +33,9 @@ typedef struct FeServeReader
 	Datum	   *values;			/* keys, then aggregates */
 	bool	   *nulls;
 	MemoryContext row_cxt;		/* reset for each entity */
+	MemoryContext window_cxt;	/* ... and for each of its rows, where there are several */
+	int			next_row;		/* of the entity */
+	bool		scanning;		/* a scan has found one */
 	MemoryContext keys_cxt;		/* for the caller's keys */
 
 	/* for being used again, see reader.c */
@@ -53,9 +56,14 @@ extern FeServeReader *fe_serve_reader_create(FePlan *plan, const Bitmapset *colu
 extern void fe_serve_reader_release(FeServeReader *r);
 /*
  * One entity's row, into arrays of plan->ncolumns; columns that are not wanted
- * are NULL.  False: no such entity at T.
+ * are NULL.  False: no such entity at T.  Of a view with a window in GROUP BY the
+ * first row, by time; fe_serve_next gives the others.
  */
 extern bool fe_serve_lookup(FeServeReader *r, const Datum *keys, const bool *keynulls,
+							Datum *values, bool *nulls);
+extern bool fe_serve_next(FeServeReader *r, Datum *values, bool *nulls);
+/* The same, but the row of the newest window that has begun. */
+extern bool fe_serve_newest(FeServeReader *r, const Datum *keys, const bool *keynulls,
 							Datum *values, bool *nulls);
 extern void fe_serve_scan_begin(FeServeReader *r);
 extern bool fe_serve_scan_next(FeServeReader *r, Datum *values, bool *nulls);

@@ -56,13 +56,14 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 	{
 		const FeTrack *track = &plan->tracks[t];
 
-		w->tracks[t].expr = track->expr;
-		w->tracks[t].type = track->type;
 		w->tracks[t].naccs = track->naccs;
 		w->tracks[t].accs = apply_accs(plan, track->accs, track->naccs, FE_PANE_ACCS);
 	}
 	w->max_touched = 8;
 	w->touched = palloc(w->max_touched * sizeof(FeRef));
+	w->fold_rows = FE_FOLD_ROWS;
+	w->fold_cxt = AllocSetContextCreate(CurrentMemoryContext, "feature_engine folding",
+										ALLOCSET_SMALL_SIZES);
 
 	if (w->table->layout == 0)
 	{
@@ -80,6 +81,7 @@ fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan)
 void
 fe_state_writer_free(FeStateWriter *w)
 {
+	MemoryContextDelete(w->fold_cxt);
 	pfree(w->touched);
 	pfree(w);					/* the rest goes with its memory context */
 }
@@ -151,6 +153,14 @@ key_room(const FePlan *plan, const FeDelta *delta)
 	return room;
 }
 
+static inline int64
+panes_of_row(const FePlan *plan)
+{
+	const FeWindow *group = plan->group_window >= 0 ? &plan->windows[plan->group_window] : NULL;
+
+	return group && group->apart ? (group->width + group->hop - 1) / group->hop : 1;
+}
+
 /*
  * As much as rows of this sort take on the average of many, even if each makes
  * an entity: a pane more, sequences growing by a quarter, chunks being halved.
@@ -161,6 +171,7 @@ Size
 fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 {
 	bool		live = fe_view_counts_are_real(w->view);
+	int64		panes = panes_of_row(w->plan);
 	Size		room = 0;
 
 	for (int i = 0; i < n; i++)
@@ -173,8 +184,8 @@ fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n)
 		room += fe_entity_size(w->layout, key_room(w->plan, delta)) + fe_table_room();
 		room += accs_room(w->lifetime, w->nlifetime, delta);
 		for (int t = 0; t < w->layout->ntracks; t++)
-			room += 4 * w->layout->tracks[t].pane_size +
-				accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta);
+			room += panes * (4 * w->layout->tracks[t].pane_size +
+							 accs_room(w->tracks[t].accs, w->tracks[t].naccs, delta));
 	}
 	return room;
 }
@@ -312,6 +323,13 @@ apply_to_pane(FeStateWriter *w, FeEntity *e, int t, int64 ts, const FeDelta *del
 	FePane	   *pane = fe_pane_upsert(w->heap, track, seq, ts, w->t_min, &added);
 
 	w->panes += added;
+	if (added > 0 && delta->watermark != PG_INT64_MIN && w->plan->group_window >= 0)
+	{
+		const FeWindow *group = &w->plan->windows[w->plan->group_window];
+
+		if (group->kind == FE_WINDOW_SESSION)
+			fe_pane_begin_session(track, seq, group, ts, delta->watermark);
+	}
 	if (added > 0 && seq->count % MERGE_EVERY == 0)
 		w->merge_tracks |= 1 << t;
 	apply_accs_of_row(w, w->tracks[t].accs, w->tracks[t].naccs, pane, delta);
@@ -328,20 +346,22 @@ apply_to_pane(FeStateWriter *w, FeEntity *e, int t, int64 ts, const FeDelta *del
 	}
 }
 
-/* Event times by track; PG_INT64_MIN where the row is in no window at all. */
+/*
+ * Into the windows of hop() that the row is in and that have not ended, each a pane
+ * of its own.
+ */
 static void
-event_times(const FeStateWriter *w, const FeDelta *delta, int64 *times)
+apply_to_windows(FeStateWriter *w, FeEntity *e, int t, const FeDelta *delta)
 {
-	for (int t = 0; t < w->layout->ntracks; t++)
-	{
-		const FeApplyTrack *track = &w->tracks[t];
+	const FeWindow *group = &w->plan->windows[w->plan->group_window];
+	const FeTrack *track = &w->plan->tracks[t];
+	int64		cutoff = (int64) pg_atomic_read_u64(&w->view->cutoff[t]);
+	int64		ts = fe_event_time(delta->values[track->expr], track->type);
+	FeRange		window = {0, 0};
 
-		times[t] = PG_INT64_MIN;
-		if (!delta->nulls[track->expr])
-			times[t] = fe_event_time(delta->values[track->expr], track->type);
-		if (times[t] == PG_INT64_MAX)
-			times[t] = PG_INT64_MIN;
-	}
+	while (fe_group_next_hop(group, ts, &window) && window.lo <= ts)
+		if (window.lo >= cutoff && window.hi > delta->watermark)
+			apply_to_pane(w, e, t, window.lo, delta);
 }
 
 static void
@@ -351,9 +371,12 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	int64		times[FE_MAX_TRACKS];
 	bool		expired = false;
 	bool		used = false;
+	int64		kept;
+	bool		apart = w->plan->group_window >= 0 && w->plan->windows[w->plan->group_window].apart;
 	FeEntity   *e;
 
-	event_times(w, delta, times);
+	for (int t = 0; t < w->layout->ntracks; t++)
+		times[t] = fe_track_time(w->plan, t, delta->values, delta->nulls);
 	if (where >= 0)
 	{
 		if (times[where] == PG_INT64_MIN)
@@ -367,6 +390,7 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 	e = entity_of(w);
 	if (e == NULL)
 		return;
+	kept = fe_kept_rows;
 	e->nrows += delta->sign;
 	apply_accs_of_row(w, w->lifetime, w->nlifetime, e, delta);
 	for (int t = 0; t < w->layout->ntracks; t++)
@@ -379,10 +403,14 @@ apply_delta(FeStateWriter *w, const FeDelta *delta)
 			continue;
 		}
 		used = true;
-		apply_to_pane(w, e, t, times[t], delta);
+		if (apart)
+			apply_to_windows(w, e, t, delta);
+		else
+			apply_to_pane(w, e, t, times[t], delta);
 	}
 	if (expired && !used)
 		w->expired++;
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- all rows of a hash --------------------------------------------------------------- */
@@ -417,20 +445,24 @@ remove_zeroed(FeStateWriter *w)
 	for (int i = 0; i < Min(w->nzeroed, FE_MAX_ZEROED); i++)
 	{
 		const FeZeroedPane *z = &w->zeroed[i];
+		int64		kept = fe_kept_rows;
 
 		w->panes -= fe_pane_remove_if_empty(w->heap, &w->layout->tracks[z->track],
 											&fe_entity_seqs(z->entity)[z->track],
 											z->ts, w->live);
+		fe_entity_count_kept(z->entity, kept);
 	}
 	if (w->nzeroed <= FE_MAX_ZEROED)
 		return;
 	for (int i = 0; i < w->ntouched; i++)
 	{
 		FeEntity   *e = fe_heap_ptr(w->touched[i]);
+		int64		kept = fe_kept_rows;
 
 		for (int t = 0; t < w->layout->ntracks; t++)
 			w->panes -= fe_pane_remove_all_empty(w->heap, &w->layout->tracks[t],
 												 &fe_entity_seqs(e)[t], w->live);
+		fe_entity_count_kept(e, kept);
 	}
 }
 
@@ -438,6 +470,7 @@ static void
 finish_entity(FeStateWriter *w, FeRef ref)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
+	int64		kept = fe_kept_rows;
 
 	e->flags &= ~FE_ENTITY_TOUCHED;
 	e->lsn = Max(e->lsn, w->lsn);
@@ -446,6 +479,15 @@ finish_entity(FeStateWriter *w, FeRef ref)
 		if (w->merge_tracks & (1 << t))
 			w->panes -= fe_pane_consolidate(w->heap, &w->layout->tracks[t],
 											&fe_entity_seqs(e)[t], w->t_min);
+	}
+	fe_entity_count_kept(e, kept);
+	if (fe_fold_is_due)
+		fe_fold_note(w, ref, e);
+	if (e->kept > fe_setting_max_values_per_entity)
+	{
+		w->overfull = ref;
+		w->overfull_tried = 0;
+		w->overfull_serial = e->serial;
 	}
 	fe_entity_settle(w, ref, true);
 }
@@ -493,4 +535,24 @@ fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n, XLogRecPtr lsn, F
 		fe_count(&w->view->panes, w->panes);
 	if (fe_heap_used(w->heap) != before)
 		fe_count(&w->view->bytes, (int64) fe_heap_used(w->heap) - (int64) before);
+}
+
+/* ---- entities that keep too much ------------------------------------------------- */
+
+bool
+fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls)
+{
+	const FeEntity *e;
+	bool		still;
+
+	if (w->overfull == 0)
+		return false;
+	e = fe_heap_ptr(w->overfull);
+	still = e->serial == w->overfull_serial && e->kept > fe_setting_max_values_per_entity;
+	w->overfull = 0;
+	if (!still)
+		return false;
+	*kept = e->kept;
+	fe_key_unpack(w->plan, w->layout, e, keys, nulls);
+	return true;
 }

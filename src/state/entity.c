@@ -57,6 +57,7 @@ fe_entity_clear(FeHeap *heap, const FeLayout *layout, FeEntity *e)
 		fe_seq_clear(heap, seq, track->pane_size);
 	}
 	e->nrows = 0;
+	e->kept = 0;
 	return panes;
 }
 

@@ -14,7 +14,7 @@
  *	nrows
  *	lifetime	accumulators, in the plan's order
  *	each track	number of panes, panes by time:
- *		head	level, + 16 if the start is written as it is
+ *		head	level, + 16 if the start is written as it is, + 32 if it begins a session
  *		start	else in steps of the level from the first possible one after
  *				the pane before: two panes can neither overlap nor be out of order
  *		rows
@@ -30,6 +30,7 @@
 
 #define PANE_LEVEL			0x0F
 #define PANE_RAW_START		0x10
+#define PANE_BEGINS			0x20
 
 StaticAssertDecl(FE_GRID_LEVELS <= PANE_LEVEL + 1, "levels of a grid must fit");
 
@@ -62,18 +63,19 @@ static void
 write_pane_start(const FeGrid *grid, const FePane *pane, const int64 *after, StringInfo out)
 {
 	int			level = pane->level;
+	int			begins = pane->begins ? PANE_BEGINS : 0;
 	int64		step = step_of(grid, level);
 	int64		first = after ? start_after(grid, level, *after) : 0;
 	uint64		distance = (uint64) pane->start - (uint64) first;
 
 	if (after == NULL || pane->start < first || distance % step != 0)
 	{
-		fe_image_put(out, level | PANE_RAW_START);
+		fe_image_put(out, level | begins | PANE_RAW_START);
 		fe_image_put_signed(out, pane->start);
 	}
 	else
 	{
-		fe_image_put(out, level);
+		fe_image_put(out, level | begins);
 		fe_image_put(out, distance / step);
 	}
 }
@@ -152,13 +154,14 @@ read_pane_start(const FeGrid *grid, FePane *pane, const int64 *after, FeImageIn 
 	int			level = head & PANE_LEVEL;
 	int64		distance;
 
-	if (head > (PANE_LEVEL | PANE_RAW_START) || level >= grid->nlevels ||
+	if (head > (PANE_LEVEL | PANE_RAW_START | PANE_BEGINS) || level >= grid->nlevels ||
 		(after == NULL && (head & PANE_RAW_START) == 0))
 	{
 		fe_image_fail(in, "a pane has an unknown form");
 		return;
 	}
 	pane->level = level;
+	pane->begins = (head & PANE_BEGINS) != 0;
 	if (head & PANE_RAW_START)
 	{
 		pane->start = fe_image_get_signed(in);
@@ -199,7 +202,7 @@ read_track(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq, FeImageIn *in)
 		FePane	   *pane = heap ? fe_seq_next(&it) : &local;
 
 		read_pane_start(track->grid, pane, after, in);
-		pane->rows = fe_image_get_narrow(in, 56);
+		pane->rows = fe_image_get_narrow(in, FE_PANE_ROWS_BITS);
 		read_accs(heap, track->accs, track->naccs, pane, in);
 		if (in->error != NULL)
 			return;

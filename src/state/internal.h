@@ -71,6 +71,7 @@ typedef struct FeTable
 	/* here, for a writer lives only until the catalogue is looked at again */
 	uint32		sweep_bucket;	/* where the round of the sweep goes on */
 	uint32		sweep_rounds;
+	uint32		live_round;		/* the round when counts had become real, 0 = not yet */
 } FeTable;
 
 typedef struct FeBucket
@@ -105,7 +106,7 @@ typedef struct FeBucket
 typedef struct FeEntity
 {
 	uint64		hash;
-	uint32		unused;
+	uint32		kept;			/* rows of arguments in it, by fe_kept_rows */
 	FeRef		dirty_next;
 	uint32		serial;			/* tells incarnations of an entity apart */
 	uint32		keylen;			/* bytes of the packed key */
@@ -121,9 +122,12 @@ typedef struct FeEntity
 typedef struct FePane
 {
 	int64		start;
-	int64		rows:56;		/* signed */
+	int64		rows:55;		/* signed */
 	int64		level:8;
+	uint64		begins:1;		/* a session, although the one before is near */
 } FePane;
+
+#define FE_PANE_ROWS_BITS	55
 
 #define FE_PANE_ACCS	sizeof(FePane)
 
@@ -370,6 +374,12 @@ extern bool fe_entity_has_content(const FeLayout *layout, const FeEntity *e);
 /* The pane for an event time, made if need be. */
 extern FePane *fe_pane_upsert(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq,
 							  int64 ts, FeTime t_min, int32 *added);
+/*
+ * A pane has come into being at ts, in a track of sessions: it begins one if the
+ * session before it has ended by the watermark.
+ */
+extern void fe_pane_begin_session(const FeLayoutTrack *track, const FeSeq *seq,
+								  const FeWindow *group, int64 ts, int64 watermark);
 /* First pane that ends after ts. */
 extern uint32 fe_pane_first_after(const FeLayoutTrack *track, const FeSeq *seq, int64 ts);
 /* Removes the pane at ts if no row is in it; certain: its rows are real ones. */
@@ -398,8 +408,6 @@ typedef struct FeApplyAcc
 
 typedef struct FeApplyTrack
 {
-	int			expr;
-	Oid			type;
 	int			naccs;
 	FeApplyAcc *accs;
 } FeApplyTrack;
@@ -413,6 +421,15 @@ typedef struct FeZeroedPane
 } FeZeroedPane;
 
 #define FE_MAX_ZEROED	8
+#define FE_MAX_FOLDS	64
+
+/* A state that is to take the place of an accumulator's rows. */
+typedef struct FeFolded
+{
+	const FeAccSpec *spec;
+	void	   *acc;
+	struct varlena *state;
+} FeFolded;
 
 struct FeStateWriter
 {
@@ -430,6 +447,7 @@ struct FeStateWriter
 	bool		replaying;		/* some entities have this transaction in them */
 	FeTime		t_min;			/* events before may be merged */
 	bool		live;			/* counts are real: backfill is over */
+	bool		just_live;		/* ... and panes that came to nothing in it are left */
 	int32		panes;			/* net change */
 	int32		expired;
 	uint32		merge_tracks;	/* tracks that are worth consolidating */
@@ -439,7 +457,32 @@ struct FeStateWriter
 	int			ntouched;
 	int			max_touched;
 	FeKeyProbe	probe;
+
+	/* fold.c: entities with much to fold, and what came of the one at hand */
+	MemoryContext fold_cxt;
+	FeAccRead **folders;		/* by accumulators of the layout */
+	FeEntityRef folds[FE_MAX_FOLDS];
+	int			nfolds;
+	uint32		fold_rows;		/* accumulators of so many are folded */
+	FeRef		folding;
+	List	   *folded;			/* FeFolded * */
+	bool		fold_broken;	/* an error: not again by this writer */
+
+	/* an entity that keeps more than it may, until it is asked for */
+	FeRef		overfull;
+	uint32		overfull_serial;
+	FeRef		overfull_tried; /* folding it has been tried */
 };
+
+/* What has come or gone since before was read of fe_kept_rows is the entity's. */
+static inline void
+fe_entity_count_kept(FeEntity *e, int64 before)
+{
+	e->kept += (uint32) (fe_kept_rows - before);
+}
+
+/* Remembers an entity one of whose accumulators has become worth folding (fold.c). */
+extern void fe_fold_note(FeStateWriter *w, FeRef ref, const FeEntity *e);
 
 /*
  * An entity changed: it is freed if it is empty and nobody holds it, else it is

@@ -90,6 +90,7 @@ fe_layout_share(FeHeap *heap, const FePlan *plan)
 		acc->spec = *plan->accs[i].spec;
 		acc->kind = (const char *) acc->spec.kind - &fe_state_anchor;
 		acc->spec.kind = NULL;
+		acc->spec.folds = NULL;
 		memset(&acc->spec.cmp, 0, sizeof(FmgrInfo));
 		acc->track = plan->accs[i].track;
 		acc->offset = plan->accs[i].offset;

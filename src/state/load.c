@@ -78,6 +78,7 @@ replace_content(FeStateWriter *w, FeEntity *e, FeRef fresh)
 		   w->layout->key - sizeof(FeEntity));
 	w->panes += count_panes(w->layout, e);
 	e->nrows = from->nrows;
+	e->kept = from->kept;
 	e->lsn = from->lsn;
 	e->epoch = from->epoch;
 	fe_entity_free(w->heap, w->layout, fresh);
@@ -112,6 +113,7 @@ install(FeStateWriter *w, LoadKey *key, FeRef fresh, bool tombstone)
 static FeLoadResult
 load_checked(FeStateWriter *w, FeEntityImage *image, LoadKey *key)
 {
+	int64		kept = fe_kept_rows;
 	FeRef		fresh;
 	FeEntity   *e;
 
@@ -122,6 +124,7 @@ load_checked(FeStateWriter *w, FeEntityImage *image, LoadKey *key)
 	e = fe_heap_ptr(fresh);
 	e->lsn = image->lsn;
 	fe_image_build(w->heap, w->layout, image, e);
+	fe_entity_count_kept(e, kept);
 	install(w, key, fresh, image->tombstone);
 	if (image->lsn > pg_atomic_read_u64(&w->table->replay_end))
 		pg_atomic_write_u64(&w->table->replay_end, image->lsn);
@@ -206,12 +209,13 @@ fe_state_load(FeStateWriter *w, const char *data, Size len, Size *done, const ch
 }
 
 void
-fe_state_load_end(FeStateWriter *w, XLogRecPtr start)
+fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time)
 {
 	FeTable    *table = w->table;
 
 	pg_atomic_write_u32(&table->cycle_serial, table->entity_serial);
 	pg_atomic_write_u64(&table->cycle_lsn, start);
+	pg_atomic_write_u64(&w->view->event_time, (uint64) event_time);
 	pg_atomic_write_u64(&table->stored_lsn, start);
 	pg_atomic_write_u32(&table->cycle_broken, 0);
 	pg_atomic_write_u32(&table->full_wanted, 0);
@@ -268,6 +272,7 @@ fe_entity_exercise_image(FeStateWriter *w, FeEntity *e)
 		{
 			LWLockAcquire(lock, LW_EXCLUSIVE);
 			((FeEntity *) fe_heap_ptr(fresh))->epoch = e->epoch;
+			((FeEntity *) fe_heap_ptr(fresh))->kept = e->kept;
 			replace_content(w, e, fresh);
 			LWLockRelease(lock);
 		}

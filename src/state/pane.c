@@ -100,7 +100,7 @@ fe_pane_upsert(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq,
 	int			level = 0;
 	bool		found;
 
-	if (ts < t_min)
+	if (ts < t_min || grid->timeless)
 	{
 		pane = fe_seq_find(seq, track->pane_size, &ts, compare_pane, (void *) grid);
 		if (pane)
@@ -125,9 +125,31 @@ fe_pane_upsert(FeHeap *heap, const FeLayoutTrack *track, FeSeq *seq,
 	{
 		pane->start = start;
 		pane->level = level;
+		pane->begins = 0;
 		(*added)++;
 	}
 	return pane;
+}
+
+/*
+ * Only the last event of a session that has ended can be near, and before: an event
+ * that is not late comes after all of them.  Where the next one is of the same
+ * session as the one before, that session has not ended.
+ */
+void
+fe_pane_begin_session(const FeLayoutTrack *track, const FeSeq *seq, const FeWindow *group,
+					  int64 ts, int64 watermark)
+{
+	uint32		pos = fe_pane_first_after(track, seq, ts);
+	FePane	   *pane = pane_at(track, seq, pos);
+	FePane	   *before = pos > 0 ? pane_at(track, seq, pos - 1) : NULL;
+	FePane	   *after = pos + 1 < seq->count ? pane_at(track, seq, pos + 1) : NULL;
+
+	pane->begins = before && fe_group_same_session(group, before->start, ts) &&
+		fe_group_last_end(group, before->start) <= watermark &&
+		!(after && !after->begins && fe_group_same_session(group, before->start, after->start));
+	if (after && fe_group_same_session(group, ts, after->start))
+		after->begins = 0;
 }
 
 /* ---- taking panes away --------------------------------------------------------- */

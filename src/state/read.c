@@ -18,14 +18,6 @@
 
 /* ---- panes ------------------------------------------------------------------------- */
 
-/* What time alone will change, as far as one track's panes tell. */
-typedef struct NextChange
-{
-	uint64		leaving;		/* ranges whose first pane to leave has been met */
-	uint64		entering;		/* the same of the first one to enter */
-	FeTime		next;
-} NextChange;
-
 /* Interval of T in which [start, end) is wholly in all windows of a set. */
 static void
 membership(const FePlan *plan, FeWindowSet set, int64 start, int64 end,
@@ -47,9 +39,9 @@ membership(const FePlan *plan, FeWindowSet set, int64 start, int64 end,
  * to leave it, and of those beyond it the first that will be in at all is the
  * first to enter.
  */
-static void
-note_change(const FePlan *plan, const FeReadTrack *t, const FePane *pane, int64 end,
-			NextChange *change)
+void
+fe_read_note_change(const FePlan *plan, const FeReadTrack *t, const FePane *pane, int64 end,
+					FeReadChange *change)
 {
 	for (int i = 0; i < t->nranges; i++)
 	{
@@ -89,18 +81,37 @@ add_pane(FeReadRange *range, const FePane *pane)
 	}
 }
 
+/* Adds a pane to all ranges that hold it.  False: r->problem says why not. */
+bool
+fe_read_pane(FeStateReader *r, FeReadTrack *t, const FePane *pane, int64 end)
+{
+	for (int i = 0; i < t->nranges; i++)
+	{
+		FeReadRange *range = &t->ranges[i];
+
+		if (pane->start >= range->range.hi || end <= range->range.lo)
+			continue;
+		if (pane->start < range->range.lo || end > range->range.hi)
+		{
+			r->problem = FE_READ_MERGED;
+			r->problem_time = pane->start;
+			return false;
+		}
+		add_pane(range, pane);
+	}
+	return true;
+}
+
 /* False: r->problem says why not. */
 static bool
 read_track(FeStateReader *r, FeReadTrack *t, const FeEntity *e, FeTime *next_change)
 {
 	const FeLayoutTrack *layout = t->layout;
 	const FeSeq *seq = &fe_entity_seqs(e)[t->track];
-	NextChange	change = {0, 0, PG_INT64_MAX};
+	FeReadChange change = {0, 0, PG_INT64_MAX};
 	FeSeqIter	it;
 	const FePane *pane;
 
-	for (int i = 0; i < t->nranges; i++)
-		t->ranges[i].rows = 0;
 	if (seq->count == 0)
 		return true;
 
@@ -112,22 +123,10 @@ read_track(FeStateReader *r, FeReadTrack *t, const FeEntity *e, FeTime *next_cha
 
 		if (pane->start >= t->hi && next_change == NULL)
 			break;
-		for (int i = 0; i < t->nranges; i++)
-		{
-			FeReadRange *range = &t->ranges[i];
-
-			if (pane->start >= range->range.hi || end <= range->range.lo)
-				continue;
-			if (pane->start < range->range.lo || end > range->range.hi)
-			{
-				r->problem = FE_READ_MERGED;
-				r->problem_time = pane->start;
-				return false;
-			}
-			add_pane(range, pane);
-		}
+		if (!fe_read_pane(r, t, pane, end))
+			return false;
 		if (next_change != NULL)
-			note_change(r->plan, t, pane, end, &change);
+			fe_read_note_change(r->plan, t, pane, end, &change);
 	}
 	if (next_change != NULL)
 		*next_change = Min(*next_change, change.next);
@@ -149,6 +148,18 @@ copy_keys(const FeStateReader *r, const FeEntity *e, Datum *values, bool *nulls)
 	}
 }
 
+/* Nothing has been read yet. */
+void
+fe_read_reset(FeStateReader *r)
+{
+	for (int i = 0; i < r->nfinals; i++)
+		if (r->finals[i].read)
+			r->finals[i].kind->read_reset(r->finals[i].read);
+	for (int t = 0; t < r->ntracks; t++)
+		for (int i = 0; i < r->tracks[t].nranges; i++)
+			r->tracks[t].ranges[i].rows = 0;
+}
+
 /*
  * Under the lock: keys, accumulators, info.  What it finds wrong is left in
  * r->problem for finish() to raise.
@@ -158,9 +169,7 @@ collect(FeStateReader *r, FeRef ref, const FeEntity *e, Datum *values, bool *nul
 		FeEntityInfo *info)
 {
 	copy_keys(r, e, values, nulls);
-	for (int i = 0; i < r->nfinals; i++)
-		if (r->finals[i].read)
-			r->finals[i].kind->read_reset(r->finals[i].read);
+	fe_read_reset(r);
 	if (info)
 	{
 		info->ref.ref = ref;
@@ -172,6 +181,11 @@ collect(FeStateReader *r, FeRef ref, const FeEntity *e, Datum *values, bool *nul
 		info->changed = (e->flags & (FE_ENTITY_CHANGED | FE_ENTITY_RENEW)) != 0;
 	}
 	r->nrows = e->nrows;
+	if (r->group)
+	{
+		(void) fe_rows_collect(r, e, info ? &info->next_change : NULL);
+		return;
+	}
 	for (int i = 0; i < r->nlifetime; i++)
 		r->lifetime[i].add(r->lifetime[i].read, (const char *) e + r->lifetime[i].offset);
 	for (int i = 0; i < r->ntracks; i++)
@@ -179,19 +193,9 @@ collect(FeStateReader *r, FeRef ref, const FeEntity *e, Datum *values, bool *nul
 			return;
 }
 
-/* After the lock: results.  False: the entity does not exist at T. */
-static bool
-finish(FeStateReader *r, Datum *values, bool *nulls)
+static void
+compute_finals(FeStateReader *r, Datum *values, bool *nulls)
 {
-	if (r->problem != FE_READ_OK)
-		fe_reader_raise(r);
-	if ((r->where ? r->where->rows : r->nrows) <= 0)
-		return false;
-	for (int i = 0; i < r->plan->naggs; i++)
-	{
-		values[r->plan->nkeys + i] = (Datum) 0;
-		nulls[r->plan->nkeys + i] = true;
-	}
 	for (int i = 0; i < r->nfinals; i++)
 	{
 		const FeReadFinal *final = &r->finals[i];
@@ -204,6 +208,37 @@ finish(FeStateReader *r, Datum *values, bool *nulls)
 			nulls[final->out] = false;
 		}
 	}
+}
+
+/* Of what has been read, after the lock. */
+void
+fe_read_results(FeStateReader *r, Datum *values, bool *nulls)
+{
+	FeOwnerContext owner;
+
+	for (int i = 0; i < r->plan->naggs; i++)
+	{
+		values[r->plan->nkeys + i] = (Datum) 0;
+		nulls[r->plan->nkeys + i] = true;
+	}
+	if (r->as_owner)
+		fe_owner_enter(&owner, r->plan, r->runs_code);
+	compute_finals(r, values, nulls);
+	if (r->as_owner)
+		fe_owner_leave(&owner);
+}
+
+/* After the lock: results.  False: the entity does not exist at T. */
+static bool
+finish(FeStateReader *r, Datum *values, bool *nulls)
+{
+	if (r->problem != FE_READ_OK)
+		fe_reader_raise(r);
+	if (r->group)
+		return r->nfound > 0;	/* results are taken row by row */
+	if ((r->where ? r->where->rows : r->nrows) <= 0)
+		return false;
+	fe_read_results(r, values, nulls);
 	return true;
 }
 
@@ -237,6 +272,8 @@ lock_shared(FeStateReader *r, uint64 hash)
 
 	LWLockAcquire(lock, LW_SHARED);
 	r->problem = FE_READ_OK;
+	r->nfound = 0;
+	r->complete = true;
 	if (pg_atomic_read_u32(&r->table->incarnation) != r->incarnation)
 		r->problem = FE_READ_GONE;
 	if (r->problem != FE_READ_OK || !cutoffs_allow(r))

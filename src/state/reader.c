@@ -14,12 +14,6 @@
 
 /* ---- building ------------------------------------------------------------------ */
 
-static bool
-wanted(const Bitmapset *aggs, int agg)
-{
-	return aggs == NULL || bms_is_member(agg, aggs);
-}
-
 /* WHERE's windows hold for every aggregate, whether the plan repeats them or not. */
 static FeWindowSet
 windows_of(const FePlan *plan, const FeAgg *agg)
@@ -60,10 +54,13 @@ add_aggregate(FeStateReader *r, int i)
 {
 	const FePlan *plan = r->plan;
 	const FeAgg *agg = &plan->aggs[i];
-	FeReadFinal *final = &r->finals[r->nfinals++];
+	FeReadFinal *final;
 	FeReadRange *range = NULL;
 	FeReadAdd  *add;
 
+	if (agg->acc == FE_WINDOW)
+		return;					/* whoever takes rows apart knows it */
+	final = &r->finals[r->nfinals++];
 	final->out = plan->nkeys + i;
 	final->read = NULL;
 	final->kind = NULL;
@@ -75,12 +72,50 @@ add_aggregate(FeStateReader *r, int i)
 	if (agg->acc == FE_ROWS)
 		return;
 
+	if (agg->final->call)
+	{
+		r->as_owner = true;
+		r->runs_code |= fe_final_runs_code(agg->final);
+	}
 	final->kind = plan->accs[agg->acc].spec->kind;
 	final->read = final->kind->read_create(plan->accs[agg->acc].spec, agg->final);
 	add = range ? &range->adds[range->nadds++] : &r->lifetime[r->nlifetime++];
 	add->add = final->kind->read_add;
 	add->read = final->read;
 	add->offset = plan->accs[agg->acc].offset + (range ? FE_PANE_ACCS : r->layout->lifetime);
+}
+
+static void
+add_aggregates(FeStateReader *r)
+{
+	const FePlan *plan = r->plan;
+
+	r->lifetime = palloc(Max(plan->naggs, 1) * sizeof(FeReadAdd));
+	r->finals = palloc(Max(plan->naggs, 1) * sizeof(FeReadFinal));
+	if (plan->where_track >= 0)
+		r->where = range_of(r, plan->where_track, plan->where_windows);
+	for (int i = 0; i < plan->naggs; i++)
+		if (r->all_wanted || bms_is_member(i, r->wanted))
+			add_aggregate(r, i);
+	/* windows of GROUP BY are there at any T, and hold what is there now */
+	if (plan->group_window >= 0 &&
+		plan->where_windows == (FeWindowSet) 1 << plan->group_window)
+		r->unwindowed = true;
+}
+
+FeStateReader *
+fe_reader_create_set(FeStateReader *r)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->cxt);
+	FeStateReader *set = palloc0(sizeof(FeStateReader));
+
+	set->plan = r->plan;
+	set->layout = r->layout;
+	set->all_wanted = r->all_wanted;
+	set->wanted = r->wanted;
+	add_aggregates(set);
+	MemoryContextSwitchTo(old);
+	return set;
 }
 
 FeStateReader *
@@ -102,13 +137,15 @@ fe_state_reader_create(FePlan *plan, FeViewShared *view, const Bitmapset *aggs,
 		fe_reader_raise(r);
 	}
 	r->layout = fe_layout_of_plan(plan);
-	r->lifetime = palloc(Max(plan->naggs, 1) * sizeof(FeReadAdd));
-	r->finals = palloc(Max(plan->naggs, 1) * sizeof(FeReadFinal));
-	if (plan->where_track >= 0)
-		r->where = range_of(r, plan->where_track, plan->where_windows);
-	for (int i = 0; i < plan->naggs; i++)
-		if (wanted(aggs, i))
-			add_aggregate(r, i);
+	r->all_wanted = aggs == NULL;
+	r->wanted = bms_copy(aggs);
+	if (plan->group_window >= 0)
+	{
+		r->group = &plan->windows[plan->group_window];
+		r->max_rows = 16;
+		r->rows = palloc0(r->max_rows * sizeof(FeReadRow));
+	}
+	add_aggregates(r);
 	r->max_pending = 16;
 	r->pending = palloc(r->max_pending * sizeof(FeEntityRef));
 	MemoryContextSwitchTo(old);
@@ -119,6 +156,7 @@ bool
 fe_state_reader_renew(FeStateReader *r)
 {
 	r->bound = false;
+	r->newest = 0;
 	r->problem = FE_READ_OK;
 	if (pg_atomic_read_u32(&r->table->incarnation) != r->incarnation)
 		return false;
@@ -154,7 +192,9 @@ fe_reader_bind(FeStateReader *r, FeTime T)
 	r->bound = false;
 	if (r->unwindowed &&
 		T < fe_clock_now() - fe_setting_exact_horizon * FE_USEC_PER_SEC)
-		raise_as_of(r, T, _("It has an aggregate without a window, whose value is known for the present only."));
+		raise_as_of(r, T, r->group ?
+					_("What its windows of GROUP BY hold is known for the present only.") :
+					_("It has an aggregate without a window, whose value is known for the present only."));
 	for (int i = 0; i < r->ntracks; i++)
 	{
 		FeReadTrack *t = &r->tracks[i];

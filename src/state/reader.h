@@ -48,6 +48,14 @@ typedef struct FeReadFinal
 	const FeReadRange *range;	/* row count: NULL = of the entity */
 } FeReadFinal;
 
+/* A row of an entity: a window of GROUP BY that holds something. */
+typedef struct FeReadRow
+{
+	FeRange		window;
+	bool		isnull;			/* of rows that have no window */
+	struct FeStateReader *set;	/* what its aggregates have taken in */
+} FeReadRow;
+
 /* Why a value cannot be given exactly. */
 typedef enum FeReadProblem
 {
@@ -74,6 +82,8 @@ struct FeStateReader
 	bool		unwindowed;		/* some aggregate has no window */
 	int			nfinals;
 	FeReadFinal *finals;
+	bool		as_owner;		/* some final runs an SQL aggregate */
+	bool		runs_code;		/* ... with functions of users */
 
 	bool		bound;
 	FeTime		T;				/* that ranges are computed for */
@@ -84,6 +94,16 @@ struct FeStateReader
 	FeReadProblem problem;
 	int64		problem_time;
 
+	/* of a view with a window in GROUP BY: rows of the entity read last */
+	const FeWindow *group;		/* NULL: there is one row an entity */
+	Bitmapset  *wanted;			/* aggregates; with all_wanted, all */
+	bool		all_wanted;
+	int			newest;			/* only so many of the windows that have begun; 0 = all */
+	bool		complete;		/* these are all there are */
+	int			nfound;
+	int			max_rows;
+	FeReadRow  *rows;			/* each with a set of its own, made when first needed */
+
 	/* scan */
 	uint32		groups;
 	uint32		next_group;
@@ -91,6 +111,29 @@ struct FeStateReader
 	int			npending;
 	int			max_pending;
 };
+
+/*
+ * A reader for one row of an entity: aggregates only, bound like r, which reads
+ * the rest.
+ */
+extern FeStateReader *fe_reader_create_set(FeStateReader *r);
+/* Under the lock: takes apart what the entity holds (rows.c).  False: see r->problem. */
+extern bool fe_rows_collect(FeStateReader *r, const FeEntity *e, FeTime *next_change);
+/* One track's panes, or those of one window, into a reader's ranges (read.c). */
+extern void fe_read_reset(FeStateReader *r);
+extern bool fe_read_pane(FeStateReader *r, FeReadTrack *t, const FePane *pane, int64 end);
+/* Results of what has been read; without keys. */
+extern void fe_read_results(FeStateReader *r, Datum *values, bool *nulls);
+/* What time alone changes about panes of a track. */
+typedef struct FeReadChange
+{
+	uint64		leaving;		/* ranges whose first pane to leave has been met */
+	uint64		entering;		/* the same of the first one to enter */
+	FeTime		next;
+} FeReadChange;
+
+extern void fe_read_note_change(const FePlan *plan, const FeReadTrack *t, const FePane *pane,
+								int64 end, FeReadChange *change);
 
 /* Computes the ranges at T; ERROR when lifetime values are not known for T. */
 extern void fe_reader_bind(FeStateReader *r, FeTime T);

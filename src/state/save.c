@@ -57,6 +57,7 @@ struct FeStateSaver
 	int			npending;
 	int			max_pending;
 	uint32		nentities;		/* in the chunk */
+	int64		event_time;
 	StringInfoData scratch;
 };
 
@@ -74,6 +75,7 @@ fe_state_cycle_begin(FeStateWriter *w, XLogRecPtr lsn, bool full)
 		full = true;
 	pg_atomic_write_u32(&table->cycle_serial, table->entity_serial);
 	pg_atomic_write_u64(&table->cycle_lsn, lsn);
+	pg_atomic_write_u64(&w->view->cycle_event_time, pg_atomic_read_u64(&w->view->event_time));
 	pg_atomic_write_u64(&table->cycle_since,
 						full ? 0 : pg_atomic_read_u64(&table->stored_lsn));
 	pg_atomic_write_u32(&table->cycle_broken, 0);
@@ -137,6 +139,7 @@ fe_state_saver_create(FePlan *plan, FeViewShared *view, MemoryContext cxt)
 	s->cycle_serial = pg_atomic_read_u32(&table->cycle_serial);
 	s->lsn = pg_atomic_read_u64(&table->cycle_lsn);
 	s->since = pg_atomic_read_u64(&table->cycle_since);
+	s->event_time = (int64) pg_atomic_read_u64(&view->cycle_event_time);
 	s->layout = fe_layout_of_plan(plan);
 	s->fingerprint = fe_layout_fingerprint(plan);
 	s->groups = fe_table_groups(table);
@@ -148,6 +151,12 @@ fe_state_saver_create(FePlan *plan, FeViewShared *view, MemoryContext cxt)
 	if (s->cycle == 0 || pg_atomic_read_u32(&table->cycle) != s->cycle || !fe_view_is(view, plan))
 		return NULL;
 	return s;
+}
+
+int64
+fe_state_saver_event_time(const FeStateSaver *s)
+{
+	return s->event_time;
 }
 
 XLogRecPtr

@@ -66,6 +66,13 @@ typedef struct FeViewShared
 	pg_atomic_uint64 tombstones;	/* empty, kept until Redis and checkpoint know */
 	pg_atomic_uint64 null_keys; /* entities never pushed: a NULL key */
 
+	/*
+	 * Highest event time of the transactions that are in, with a window in GROUP BY
+	 * (PG_INT64_MIN: none yet); and the same when the last checkpoint cycle began.
+	 */
+	pg_atomic_uint64 event_time;
+	pg_atomic_uint64 cycle_event_time;
+
 	/* events before cutoff[track] are gone (monotonic, INT64_MIN at first) */
 	pg_atomic_uint64 cutoff[FE_MAX_TRACKS];
 
@@ -96,6 +103,8 @@ extern void fe_view_set_state(FeViewShared *view, FeViewState state);
 extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
 /* Copies last_error ('' = none). */
 extern void fe_view_get_error(FeViewShared *view, char *error, Size size);
+/* As the view's option has it; PG_INT64_MIN: no event seen. */
+extern FeTime fe_view_watermark(FeViewShared *view, const FePlan *plan);
 extern int	fe_view_count(void);	/* slots, for status */
 extern FeViewShared *fe_view_slot(int i);
 
@@ -115,6 +124,8 @@ typedef struct FeDelta
 	int			sign;
 	Datum	   *values;			/* [row expressions] */
 	bool	   *nulls;
+	FeTime		watermark;		/* windows that have ended by then take it no more;
+								 * PG_INT64_MIN: all do */
 } FeDelta;
 
 extern FeStateWriter *fe_state_writer_create(FeHeap *heap, FeViewShared *view, FePlan *plan);
@@ -129,6 +140,22 @@ extern Size fe_state_room(FeStateWriter *w, const FeDelta *deltas, int n);
  */
 extern void fe_state_apply(FeStateWriter *w, const FeDelta *deltas, int n,
 						   XLogRecPtr lsn, FeTime now);
+/*
+ * Has an entity come to keep more than max_values_per_entity of late?  Asked after
+ * a merge, by the writer; keys point into it.
+ */
+extern bool fe_state_overfull(FeStateWriter *w, uint32 *kept, Datum *keys, bool *nulls);
+/*
+ * Folding rows of arguments into states, between two merges.  While it is due:
+ * prepare, as the view's owner, makes states of one entity's rows and gives the
+ * heap bytes that they take (0: there is nothing to do); it may raise the errors of
+ * the aggregate's functions: then the writer is told to give up.  install puts
+ * them in their place, as a merge step (FeDatabase.merging).
+ */
+extern bool fe_state_fold_is_due(FeStateWriter *w);
+extern Size fe_state_fold_prepare(FeStateWriter *w);
+extern void fe_state_fold_install(FeStateWriter *w);
+extern void fe_state_fold_give_up(FeStateWriter *w);
 /*
  * Moves the view's cutoffs to what its windows need from now on.  The sweep
  * does so, too; called before existing rows are read, so that the old ones
@@ -195,6 +222,8 @@ extern XLogRecPtr fe_state_saver_lsn(const FeStateSaver *s, bool *full);
  * the view is gone.  ERROR when an entity takes more than 1 GB.
  */
 extern bool fe_state_save(FeStateSaver *s, StringInfo chunk, Size size);
+/* The highest event time seen at the cycle's position. */
+extern int64 fe_state_saver_event_time(const FeStateSaver *s);
 /* Entities in the last chunk. */
 extern uint32 fe_state_saved_entities(const FeStateSaver *s);
 /* Has the cycle got everything?  Asked after the last chunk. */
@@ -229,11 +258,12 @@ typedef enum FeLoadResult
 extern FeLoadResult fe_state_load(FeStateWriter *w, const char *chunk, Size len, Size *done,
 								  const char **why);
 /*
- * All chunks are loaded; replay starts at start.  From now on fe_state_apply
+ * All chunks are loaded; replay starts at start, where event_time was the highest
+ * that had been seen.  From now on fe_state_apply
  * and fe_state_truncate_* do not repeat what is in an entity already.  What is
  * pushed is not known: the pusher must fill and clean Redis (resync).
  */
-extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start);
+extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time);
 
 /*
  * Transactions up to this position come (once more), and entities may have some of
@@ -290,6 +320,26 @@ extern bool fe_state_lookup_ref(FeStateReader *r, FeEntityRef ref, FeTime T,
 extern void fe_state_scan_begin(FeStateReader *r);
 extern bool fe_state_scan_next(FeStateReader *r, FeTime T, Datum *values, bool *nulls,
 							   FeEntityInfo *info);
+
+/*
+ * Views with a window in GROUP BY have several rows an entity.  A lookup, or a step
+ * of a scan, then finds the rows and fills in the keys; each row's aggregates are
+ * to be asked for, before the next lookup.  Rows are in the order of their windows,
+ * that of rows without a window last.  Where there is no such window, there is one
+ * row, and the lookup has filled it in.
+ */
+extern int	fe_state_rows(const FeStateReader *r);
+extern void fe_state_row(FeStateReader *r, int row, Datum *values, bool *nulls);
+/* lo = PG_INT64_MAX: that of rows without one. */
+extern FeRange fe_state_row_window(const FeStateReader *r, int row);
+/* The last row whose window has begun at T, -1 = none. */
+extern int	fe_state_newest_row(const FeStateReader *r);
+/*
+ * From the next lookup on only this many of the newest windows that have begun are
+ * looked at, which is cheaper; 0: all again.  Complete: there are no older ones.
+ */
+extern void fe_state_want_newest(FeStateReader *r, int n);
+extern bool fe_state_rows_complete(const FeStateReader *r);
 
 /* ---- the pusher's side ------------------------------------------------- */
 

@@ -179,7 +179,7 @@ panes_want_work(const FeStateWriter *w, const FeEntity *e)
 	{
 		const FeSeq *seq = &fe_entity_seqs(e)[t];
 
-		if (has_expired(w, t, seq) ||
+		if (has_expired(w, t, seq) || (w->just_live && seq->count > 0) ||
 			fe_pane_can_consolidate(&w->layout->tracks[t], seq, w->t_min))
 			return true;
 	}
@@ -190,6 +190,7 @@ static void
 tidy_panes(FeStateWriter *w, FeEntity *e)
 {
 	bool		may_merge = fe_heap_has_room_for(w->heap, MERGE_ROOM, 0);
+	int64		kept = fe_kept_rows;
 
 	for (int t = 0; t < w->layout->ntracks; t++)
 	{
@@ -204,9 +205,12 @@ tidy_panes(FeStateWriter *w, FeEntity *e)
 			if (t == w->plan->where_track)
 				e->nrows -= rows;
 		}
+		if (w->just_live)
+			w->panes -= fe_pane_remove_all_empty(w->heap, track, seq, true);
 		if (may_merge)
 			w->panes -= fe_pane_consolidate(w->heap, track, seq, w->t_min);
 	}
+	fe_entity_count_kept(e, kept);
 }
 
 /* ---- the round ------------------------------------------------------------------- */
@@ -234,6 +238,8 @@ sweep_entity(FeStateWriter *w, FeRef ref)
 			e->flags |= FE_ENTITY_OLD;
 		if (panes)
 			tidy_panes(w, e);
+		if (fe_fold_is_due)
+			fe_fold_note(w, ref, e);
 		fe_entity_settle(w, ref, false);
 		LWLockRelease(lock);
 	}
@@ -275,6 +281,14 @@ fe_state_sweep(FeStateWriter *w, int budget, FeTime now)
 	if (pg_atomic_read_u64(&w->view->tombstones) - w->table->graves > FE_MAX_TOMBSTONES)
 		drop_tombstones(w);
 	check_graves(w);
+
+	/*
+	 * While existing rows are read, a pane without a row may be one whose row is
+	 * still to come.  When all have come, this round and the next one remove them.
+	 */
+	if (w->live && w->table->live_round == 0)
+		w->table->live_round = w->table->sweep_rounds + 1;
+	w->just_live = w->live && w->table->sweep_rounds <= w->table->live_round;
 	while (budget > 0 && w->table->sweep_bucket < nbuckets)
 	{
 		const FeBucket *bucket = fe_table_bucket(w->table, w->table->sweep_bucket++);

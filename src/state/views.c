@@ -190,6 +190,8 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u64(&view->dirty, 0);
 	pg_atomic_write_u64(&view->tombstones, 0);
 	pg_atomic_write_u64(&view->null_keys, 0);
+	pg_atomic_write_u64(&view->event_time, (uint64) PG_INT64_MIN);
+	pg_atomic_write_u64(&view->cycle_event_time, (uint64) PG_INT64_MIN);
 	for (int i = 0; i < FE_MAX_TRACKS; i++)
 		pg_atomic_write_u64(&view->cutoff[i], (uint64) PG_INT64_MIN);
 	pg_atomic_write_u32(&view->resync, 0);
@@ -213,6 +215,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	pg_atomic_write_u64(&table->replay_end, 0);
 	table->sweep_bucket = 0;
 	table->sweep_rounds = 0;
+	table->live_round = 0;
 	pg_atomic_write_u32(&view->state, FE_VIEW_WAITING);
 }
 
@@ -338,6 +341,15 @@ void
 fe_view_set_state(FeViewShared *view, FeViewState state)
 {
 	pg_atomic_write_u32(&view->state, state);
+}
+
+FeTime
+fe_view_watermark(FeViewShared *view, const FePlan *plan)
+{
+	FeTime		event = (FeTime) pg_atomic_read_u64(&view->event_time);
+
+	/* an event time is far from where this could overflow */
+	return event == PG_INT64_MIN ? event : event - plan->options.watermark;
 }
 
 /* NULL: no error any more. */

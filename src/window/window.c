@@ -22,6 +22,9 @@
 #define USEC_PER_SEC	((int64) 1000000)
 #define TIME_MIN		INT64_MIN
 #define TIME_MAX		INT64_MAX
+/* What a timestamp can be: datatype/timestamp.h's MIN_ and END_TIMESTAMP. */
+#define STAMP_MIN		(-INT64_C(211813488000000000))
+#define STAMP_END		INT64_C(9223371331200000000)
 
 /* Where a window's boundaries can be, and how far behind T the tail is. */
 typedef struct Lattice
@@ -140,11 +143,31 @@ window_before(const FeWindow *w)
 	return w->has_before ? w->before : 0;
 }
 
+/* What the windows hold that are shown at T. */
+static FeRange
+group_range(const FeWindow *w, int64 T)
+{
+	FeRange		range = {TIME_MIN + 1, TIME_MAX};
+	int64		cut = sub_sat(T, w->retention);
+
+	if (w->retention == 0)
+		return range;
+	if (w->kind == FE_WINDOW_SESSION)
+		range.lo = add_sat(sub_sat(cut, w->width), 1);
+	else						/* start of the first that ends after it */
+		range.lo = add_sat(fe_window_floor_origin(sub_sat(cut, w->width), w->hop, w->origin),
+						   w->hop);
+	range.lo = max_time(range.lo, TIME_MIN + 1);
+	return range;
+}
+
 FeRange
 fe_window_range(const FeWindow *w, int64 T)
 {
 	FeRange		range;
 
+	if (fe_window_is_group(w))
+		return group_range(w, T);
 	if (w->kind == FE_WINDOW_TUMBLING)
 	{
 		range.lo = fe_window_floor_origin(T, w->width, w->origin);
@@ -205,6 +228,8 @@ fe_window_enters(const FeWindow *w, int64 ts)
 {
 	if (is_infinite(ts))
 		return TIME_MAX;
+	if (fe_window_is_group(w))
+		return TIME_MIN;
 	if (w->kind == FE_WINDOW_ROLLING && w->has_before)
 		return add_sat(window_next_boundary(w, ts), w->before);
 	return ts;
@@ -217,10 +242,80 @@ fe_window_leaves(const FeWindow *w, int64 ts)
 
 	if (is_infinite(ts))
 		return TIME_MAX;
+	if (fe_window_is_group(w))
+		return w->retention == 0 || ts == FE_NULL_WINDOW ? TIME_MAX :
+			add_sat(fe_group_last_end(w, ts), w->retention);
 	boundary = window_next_boundary(w, ts);
 	if (w->kind == FE_WINDOW_TUMBLING)
 		return boundary;
 	return add_sat(add_sat(boundary, w->width), window_before(w));
+}
+
+/* ---- windows of GROUP BY ----------------------------------------------- */
+
+static inline bool
+is_window(FeRange window)
+{
+	return window.lo >= STAMP_MIN && window.hi < STAMP_END;
+}
+
+bool
+fe_group_tumble(const FeWindow *w, int64 ts, FeRange *window)
+{
+	if (is_infinite(ts) || ts == FE_NULL_WINDOW)
+		return false;
+	window->lo = fe_window_floor_origin(ts, w->width, w->origin);
+	window->hi = add_sat(window->lo, w->width);
+	return is_window(*window);
+}
+
+int64
+fe_group_time(const FeWindow *w, int64 ts, bool isnull)
+{
+	FeRange		window;
+
+	if (w->kind == FE_WINDOW_TUMBLE)
+		return !isnull && fe_group_tumble(w, ts, &window) ? ts : FE_NULL_WINDOW;
+	if (isnull || is_infinite(ts))
+		return FE_NO_WINDOW;
+	if (w->apart)
+		return fe_window_floor_origin(ts, w->hop, w->origin);
+	window.lo = ts;
+	window.hi = fe_group_last_end(w, ts);
+	return w->kind == FE_WINDOW_HOP || is_window(window) ? ts : FE_NO_WINDOW;
+}
+
+bool
+fe_group_next_hop(const FeWindow *w, int64 ts, FeRange *window)
+{
+	/* start of the first window that ends after ts */
+	int64		first = add_sat(fe_window_floor_origin(sub_sat(ts, w->width), w->hop, w->origin),
+								w->hop);
+
+	if (window->lo < window->hi)
+		first = max_time(first, add_sat(window->lo, w->hop));
+	if (first < STAMP_MIN)
+		first = add_sat(fe_window_floor_origin(STAMP_MIN - 1, w->hop, w->origin), w->hop);
+	window->lo = first;
+	window->hi = add_sat(first, w->width);
+	return is_window(*window);
+}
+
+/* Windows [t, t + gap) that touch are one: as Spark and Flink merge them. */
+bool
+fe_group_same_session(const FeWindow *w, int64 earlier, int64 later)
+{
+	return later <= add_sat(earlier, w->width);
+}
+
+int64
+fe_group_last_end(const FeWindow *w, int64 ts)
+{
+	if (ts == FE_NULL_WINDOW || is_infinite(ts))
+		return TIME_MAX;
+	if (w->kind == FE_WINDOW_SESSION)
+		return add_sat(ts, w->width);
+	return add_sat(fe_window_floor_origin(ts, w->hop, w->origin), w->width);
 }
 
 /* ---- the grid's levels -------------------------------------------------- */
@@ -246,7 +341,14 @@ window_lattice(const FeWindow *w)
 {
 	Lattice		lattice;
 
-	if (w->kind == FE_WINDOW_TUMBLING)
+	if (fe_window_is_group(w))
+	{
+		lattice.step = w->kind == FE_WINDOW_SESSION ? 1 :
+			w->apart ? w->hop : gcd(w->width, w->hop);
+		lattice.offset = modulo(w->origin, lattice.step);
+		lattice.lag = TIME_MAX;
+	}
+	else if (w->kind == FE_WINDOW_TUMBLING)
 	{
 		lattice.step = w->width;
 		lattice.offset = modulo(w->origin, lattice.step);
@@ -276,6 +378,8 @@ lattice_join(Lattice a, Lattice b)
 static int64
 window_reach(const FeWindow *w)
 {
+	if (fe_window_is_group(w))
+		return TIME_MAX;
 	return add_sat(w->width, window_before(w));
 }
 
@@ -412,9 +516,14 @@ fe_grid_init(FeGrid *grid, const FeWindow *ws, int nwindows,
 	for (int i = 0; i < grid->nsets; i++)
 		grid->sets[i] = nsets > 0 ? sets[i] : (FeWindowSet) 1 << i;
 
+	grid->timeless = nwindows > 0;
+	for (int i = 0; i < nwindows; i++)
+		grid->timeless &= fe_window_is_group(&ws[i]);
+
 	n = suffix_levels(ws, nwindows, levels);
 	n = thin_levels(levels, n, FE_GRID_LEVELS - 1);
-	n = fill_levels(levels, n, FE_GRID_LEVELS - 1);
+	if (!grid->timeless)
+		n = fill_levels(levels, n, FE_GRID_LEVELS - 1);
 
 	grid->nlevels = n + 1;
 	grid->step[0] = 1;
@@ -457,11 +566,14 @@ static bool
 window_cuts(const FeWindow *w, int64 start, int64 end, int64 t_min)
 {
 	bool		tumbling = w->kind == FE_WINDOW_TUMBLING;
+	Lattice		all = window_lattice(w);
 	int64		step = tumbling ? w->width : w->hop > 0 ? w->hop : 1;
 	int64		tail = tumbling ? t_min :	/* before it is rounded down */
 		sub_sat(t_min, window_reach(w));
 	int64		last;
 
+	if (fe_window_is_group(w))
+		return fe_window_floor_origin(end - 1, all.step, all.offset) > start;
 	if (tail >= add_sat(end - 1, step))
 		return false;			/* passed */
 	last = fe_window_floor_origin(end - 1, step,
@@ -473,7 +585,11 @@ window_cuts(const FeWindow *w, int64 start, int64 end, int64 t_min)
 int
 fe_grid_level(const FeGrid *grid, int64 ts, int64 t_min)
 {
-	if (ts >= t_min || is_infinite(ts))
+	if (is_infinite(ts) || ts == FE_NULL_WINDOW)
+		return 0;
+	if (grid->timeless)
+		return grid->nlevels - 1;
+	if (ts >= t_min)
 		return 0;
 	for (int level = grid->nlevels - 1; level > 0; level--)
 	{

@@ -30,19 +30,27 @@ typedef uint64 FeWindowSet;		/* bit i = window i; the windows are ANDed */
 typedef enum FeWindowKind
 {
 	FE_WINDOW_ROLLING,
-	FE_WINDOW_TUMBLING
+	FE_WINDOW_TUMBLING,
+	/* of GROUP BY: all event times that the windows shown at T hold; see below */
+	FE_WINDOW_TUMBLE,
+	FE_WINDOW_HOP,
+	FE_WINDOW_SESSION
 } FeWindowKind;
 
 typedef struct FeWindow
 {
 	FeWindowKind kind;
-	int64		width;			/* W > 0 */
+	int64		width;			/* W > 0; session: the gap */
 	int64		hop;			/* rolling: H >= 0, 0 = exact (a default one
-								 * need not divide W) */
+								 * need not divide W); tumble, hop: the slide */
 	bool		has_before;		/* rolling(..., before => D) */
 	int64		before;			/* D */
-	int64		origin;			/* tumbling: any window's start; 0 is not the
-								 * default, FE_WINDOW_EPOCH is */
+	int64		origin;			/* tumbling, tumble, hop: any window's start; 0 is
+								 * not the default, FE_WINDOW_EPOCH is */
+	int64		retention;		/* tumble, hop, session: how long a window is shown
+								 * after its end, 0 = for ever */
+	bool		apart;			/* hop: each window has a pane of its own, at its
+								 * start; else windows share panes of event times */
 } FeWindow;
 
 /* Event times lo <= ts < hi (hi = T + 1 where T itself belongs to it). */
@@ -71,6 +79,46 @@ extern int64 fe_window_enters(const FeWindow *w, int64 ts);
 extern int64 fe_window_leaves(const FeWindow *w, int64 ts);
 
 /*
+ * Windows of GROUP BY.  Each event time belongs to one window (tumble, session)
+ * or to several (hop); which ones does not depend on T, but for the retention: at T
+ * those are hidden that end at or before T - retention.  Of sessions the events
+ * are: those that alone would have ended by then.  As an FeWindow, such a one
+ * holds what must be kept for the windows that are shown.
+ *
+ * What has no event time (NULL, infinite, or so far off that a bound would be no
+ * timestamp) is in no hop and in no session; tumble() gives NULL, and GROUP BY
+ * makes a group of it.  That one is kept as if at FE_NULL_WINDOW.
+ */
+#define FE_NULL_WINDOW	(INT64_MAX - 1)
+#define FE_NO_WINDOW	INT64_MIN
+
+static inline bool
+fe_window_is_group(const FeWindow *w)
+{
+	return w->kind >= FE_WINDOW_TUMBLE;
+}
+
+/*
+ * The time to keep an event under; isnull: it has none.  Where windows are kept
+ * apart that is the start of the last one that it is in.
+ */
+extern int64 fe_group_time(const FeWindow *w, int64 ts, bool isnull);
+/* tumble: the window of ts.  False: it has none. */
+extern bool fe_group_tumble(const FeWindow *w, int64 ts, FeRange *window);
+/*
+ * hop: the first window after *window (all of them, if that is not begun: lo >=
+ * hi) that can hold an event at ts or later.  False: there is none.
+ */
+extern bool fe_group_next_hop(const FeWindow *w, int64 ts, FeRange *window);
+/* Are two neighbouring events of one session? */
+extern bool fe_group_same_session(const FeWindow *w, int64 earlier, int64 later);
+/*
+ * End of the last window that an event would be in if there were no other one:
+ * when the watermark has come there, it is late.  TIME_MAX: never.
+ */
+extern int64 fe_group_last_end(const FeWindow *w, int64 ts);
+
+/*
  * Panes.  A grid says how coarse the pane that holds an event time may be, so
  * that at no T >= t_min a boundary of any window falls inside it.  Level 0 is
  * a point (one exact event time); level i > 0 a slice of grid->step[i] us, at
@@ -91,6 +139,7 @@ typedef struct FeGrid
 	/* window sets in use (each an AND): for the cut-off */
 	int			nsets;
 	FeWindowSet sets[FE_MAX_WINDOWS];
+	bool		timeless;		/* windows of GROUP BY only: T is of no matter */
 } FeGrid;
 
 /*

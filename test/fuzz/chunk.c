@@ -3,6 +3,8 @@
 /* links: src/state/layout.c src/state/entity.c src/state/pane.c src/aggregate/count.c */
 /* links: src/aggregate/moments_int.c src/aggregate/moments_numeric.c */
 /* links: src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c */
+/* links: src/aggregate/values.c src/aggregate/bools.c src/aggregate/bits.c */
+/* links: src/aggregate/intervals.c src/aggregate/comoments.c */
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
@@ -26,6 +28,7 @@
 /* ---- doubles of what state wants from a server beside every_kind.h's ---------------- */
 
 int			fe_setting_exact_horizon = 60;
+int			fe_setting_max_values_per_entity = 10000;
 char	   *fe_setting_inject_error = "";
 static LWLock lock;
 

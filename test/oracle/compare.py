@@ -1,8 +1,10 @@
 """Comparing feature views with their batch queries, and Redis with SQL."""
 
 import math
+from datetime import datetime
 import time
 
+import views_windows
 from views import batch_query
 from workload import run
 
@@ -52,17 +54,22 @@ def diff_rows(got, want, floats, nkeys):
 
 
 def nkeys_of(name):
+    if name in views_windows.WINDOWS:
+        return len(views_windows.WINDOWS[name][0])
     return {"v_two_keys": 2, "v_key_expression": 2}.get(name, 1)
 
 
 def compare_view(conn, T, name, query):
     run(conn, "SET feature_engine.as_of = %s", (T,))
+    if name == "v_final":
+        run(conn, "SELECT set_config('feature_engine.watermark',"
+                  " greatest(watermark('v_final'), '1900-01-01Z')::text, false)")
     try:
         _, floats, got = rows_of(conn, f"SELECT * FROM {name}")
         _, _, want = rows_of(conn, batch_query(name, query))
     finally:
-        run(conn, "RESET feature_engine.as_of")
-    found = diff_rows(got, want, floats, nkeys_of(name))
+        run(conn, "RESET feature_engine.as_of; RESET feature_engine.watermark")
+    found = diff_rows(got, want, floats, nkeys_of(name) + (name in views_windows.WINDOWS))
     return len(want), [f"T {T} {name}: {len(found)} differences"] + found[:3] if found else []
 
 
@@ -86,8 +93,17 @@ def encode_part(text, template):
     return "".join("%%%02X" % ord(c) if c in literals else c for c in text)
 
 
+def epoch(window):
+    """The window's start in seconds since 1970, with the decimals it has."""
+    start, _, decimals = window[2:].split('+')[0].partition(".")
+    seconds = int(datetime.fromisoformat(start + "+00:00").timestamp())
+    return f"{seconds}.{decimals}" if decimals else str(seconds)
+
+
 def expected_hashes(conn, name, options):
-    names, floats, rows = rows_of(conn, f"SELECT * FROM {name}")
+    windowed = name in views_windows.WINDOWS
+    names, floats, rows = rows_of(conn, views_windows.online_query(name, options) if windowed
+                                  else f"SELECT * FROM {name}")
     k = nkeys_of(name)
     template = options.get("redis_key")
     for row in rows:
@@ -97,6 +113,8 @@ def expected_hashes(conn, name, options):
             key = template
             for n, v in zip(names[:k], row[:k]):
                 key = key.replace("{%s}" % n, encode_part(v, template))
+            if windowed:
+                key = key.replace("{window_start}", epoch(row[names.index("w")]))
         elif k > 1:
             key = name + ":" + ":".join(encode_part(v, ":" + name) for v in row[:k])
         else:

@@ -6,6 +6,10 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
 import views_changes
+import views_generic
+
+SCHEMA = views_generic.SCHEMA + """
+import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
 SCHEMA = """
@@ -196,6 +200,7 @@ VIEWS = [
 
 # first, and so before the first change
 VIEWS[:0] = views_changes.VIEWS
+VIEWS += views_generic.VIEWS
 VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
@@ -206,9 +211,12 @@ WITHOUT_ERRORS = {
     "v_skips_seldom": " WHERE amount <> 13.37 GROUP BY",
 }
 
+VIEWS += views_windows.VIEWS
+
 
 def batch_query(name, query):
     """What a view's streamed values must equal."""
+    query = views_windows.BATCH.get(name, query)
     # what is stored has T in the place of now(); so must the query that is compared
     query = views_changes.batch_query(query.replace("now()", "feature_engine.now()"))
     return query.replace("GROUP BY", WITHOUT_ERRORS[name]) if name in WITHOUT_ERRORS else query

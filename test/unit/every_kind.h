@@ -13,11 +13,13 @@
 #include "pg_doubles.h"
 
 #include "access/detoast.h"
+#include "aggregate/sql_call.h"
 #include "aggregate/value.h"
 #include "catalog/pg_type_d.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "state/image.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -101,6 +103,10 @@ AllocSetContextCreateInternal(MemoryContext parent, const char *name, Size a, Si
 #define NOT_CALLED(declaration) declaration { abort(); }
 
 NOT_CALLED(void ProcessInterrupts(void))
+NOT_CALLED(void fe_arguments_unpack(TupleDesc desc, const char *bytes, Size len, Datum *values,
+									bool *nulls))
+NOT_CALLED(FeSqlRun *fe_sql_run_create(const FeSqlCall *call))
+NOT_CALLED(Datum fe_sql_run(FeSqlRun *run, FeSqlSource source, void *arg, bool *isnull))
 NOT_CALLED(void *MemoryContextAlloc(MemoryContext cxt, Size size))
 NOT_CALLED(void MemoryContextReset(MemoryContext cxt))
 NOT_CALLED(void *repalloc_huge(void *p, Size size))
@@ -122,6 +128,20 @@ NOT_CALLED(bool lc_collate_is_c(Oid collation))
 NOT_CALLED(pg_locale_t pg_newlocale_from_collation(Oid collation))
 NOT_CALLED(TypeCacheEntry *lookup_type_cache(Oid type, int flags))
 NOT_CALLED(Datum numeric_div(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum interval_div(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_sxx(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_syy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_sxy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_avgx(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_avgy(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_r2(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_slope(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_regr_intercept(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_covar_pop(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_covar_samp(PG_FUNCTION_ARGS))
+NOT_CALLED(Datum float8_corr(PG_FUNCTION_ARGS))
+NOT_CALLED(ArrayType *construct_array(Datum *elems, int n, Oid type, int len, bool byval,
+									  char align))
 
 /* The order of a type that this library knows nothing of. */
 static Datum
@@ -160,7 +180,7 @@ add_spec(const char *name, const FeAccKind *kind, Oid type, int len, bool byval,
 	spec->argbyval = byval;
 	spec->flags = flags;
 	/* the others' prepare() needs the catalogue */
-	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered)
+	if (kind != &fe_acc_multiset && kind != &fe_acc_ordered && kind != &fe_acc_values)
 		kind->prepare(spec);
 	return spec;
 }
@@ -174,7 +194,8 @@ add_values(const char *name, const FeAccKind *kind, Oid type, int len, bool byva
 	spec->order = order;
 	spec->packable = len == -1;
 	spec->images = order == FE_ORDER_NUMERIC || order == FE_ORDER_FLOAT8;
-	spec->hashed = type == TEXTOID && (flags & FE_ACC_DISTINCT) != 0;
+	spec->hashed = kind == &fe_acc_values ||
+		(type == TEXTOID && (flags & FE_ACC_DISTINCT) != 0);
 	spec->size = sizeof(FeSeq) +
 		((flags & FE_ACC_SINGLE) && !spec->images ? sizeof(int64) : 0);
 	spec->cmp.fn_addr = compare_varlenas;
@@ -217,6 +238,13 @@ make_specs(void)
 	add_values("ordered int4", ord, INT4OID, 4, true, 0, FE_ORDER_INT4);
 	add_values("ordered numeric", ord, NUMERICOID, -1, false, 0, FE_ORDER_NUMERIC);
 	add_values("ordered text", ord, TEXTOID, -1, false, 0, FE_ORDER_GENERIC);
+	add_values("values", &fe_acc_values, BYTEAOID, -1, false, 0, FE_ORDER_BYTES);
+	add_spec("money", &fe_acc_moments_int, MONEYOID, 8, true, 0);
+	add_spec("booleans", &fe_acc_bools, BOOLOID, 1, true, 0);
+	add_spec("bits of int4", &fe_acc_bits, INT4OID, 4, true, 0);
+	add_spec("bits of int8", &fe_acc_bits, INT8OID, 8, true, 0);
+	add_spec("intervals", &fe_acc_intervals, INTERVALOID, 16, false, 0);
+	add_spec("float comoments", &fe_acc_comoments, FLOAT8OID, 8, true, 0);
 }
 
 /* A plan with so many of the accumulators, and its layout. */
@@ -356,6 +384,7 @@ random_value(const FeAccSpec *spec, int wild)
 		case INT4OID:
 			return Int32GetDatum((int32) v);
 		case INT8OID:
+		case MONEYOID:
 			return Int64GetDatum(v);
 		case FLOAT8OID:
 			return random_double(wild);

@@ -48,6 +48,7 @@ below(uint32 n)
 
 const char	fe_state_anchor = 0;
 int			fe_setting_exact_horizon = 60;
+int			fe_setting_max_values_per_entity = 10000;
 char	   *fe_setting_inject_error = "state_image";
 MemoryContext CurrentMemoryContext = NULL;
 volatile sig_atomic_t InterruptPending = false;
@@ -556,7 +557,7 @@ load_all(View *v)
 			return false;
 		}
 	}
-	fe_state_load_end(v->writer, whole_lsn);
+	fe_state_load_end(v->writer, whole_lsn, PG_INT64_MIN);
 	return true;
 }
 

@@ -2,6 +2,8 @@
 /* links: src/state/entity.c src/state/pane.c src/aggregate/count.c */
 /* links: src/aggregate/moments_int.c src/aggregate/moments_numeric.c */
 /* links: src/aggregate/moments_float8.c src/aggregate/multiset.c src/aggregate/ordered.c */
+/* links: src/aggregate/values.c src/aggregate/bools.c src/aggregate/bits.c */
+/* links: src/aggregate/intervals.c src/aggregate/comoments.c */
 /* links: src/aggregate/value.c src/aggregate/value_image.c src/aggregate/exact.c */
 /* links: src/aggregate/decimal.c src/window/window.c src/memory/heap.c src/memory/pages.c */
 /* links: src/memory/seq.c src/memory/seq_tree.c src/memory/seq_load.c */
@@ -61,8 +63,8 @@ same_image(const FeAccSpec *spec, const void *a, const void *b)
 static bool
 round_trips(const FeAccSpec *spec, int wild, int rows)
 {
-	int64		acc[16];
-	int64		copy[16];
+	int64		acc[32];
+	int64		copy[32];
 	bool		good = true;
 
 	memset(acc, 0, sizeof(acc));
@@ -149,8 +151,13 @@ test_far_times(void)
 	int32		added = 0;
 
 	for (int i = 0; i < lengthof(times); i++)
-		fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e), times[i],
-					   i < 4 ? 9000 * DAY : PG_INT64_MIN, &added)->rows = i + 1;
+	{
+		FePane	   *pane = fe_pane_upsert(heap, &layout->tracks[0], fe_entity_seqs(e), times[i],
+										  i < 4 ? 9000 * DAY : PG_INT64_MIN, &added);
+
+		pane->rows = i + 1;
+		pane->begins = i % 2;
+	}
 	ok(added == lengthof(times) && entity_round_trip(e), "panes at the ends of time come back");
 	free_entity(ref);
 }

@@ -55,7 +55,7 @@ unix_time(int64 seconds)
 static FeWindow
 rolling(int64 width, int64 hop)
 {
-	FeWindow	w = {FE_WINDOW_ROLLING, width, hop, false, 0, 0};
+	FeWindow	w = {.kind = FE_WINDOW_ROLLING, .width = width, .hop = hop};
 
 	return w;
 }
@@ -63,7 +63,8 @@ rolling(int64 width, int64 hop)
 static FeWindow
 rolling_before(int64 width, int64 hop, int64 before)
 {
-	FeWindow	w = {FE_WINDOW_ROLLING, width, hop, true, before, 0};
+	FeWindow	w = {.kind = FE_WINDOW_ROLLING, .width = width, .hop = hop, .has_before = true,
+	.before = before};
 
 	return w;
 }
@@ -71,7 +72,17 @@ rolling_before(int64 width, int64 hop, int64 before)
 static FeWindow
 tumbling(int64 width, int64 origin)
 {
-	FeWindow	w = {FE_WINDOW_TUMBLING, width, 0, false, 0, origin};
+	FeWindow	w = {.kind = FE_WINDOW_TUMBLING, .width = width, .origin = origin};
+
+	return w;
+}
+
+/* Of GROUP BY; a session has no slide. */
+static FeWindow
+group(FeWindowKind kind, int64 width, int64 slide, int64 origin, int64 retention)
+{
+	FeWindow	w = {.kind = kind, .width = width, .hop = slide, .origin = origin,
+	.retention = retention};
 
 	return w;
 }
@@ -637,6 +648,151 @@ prop_next_change(void)
 	is(bad, 0, "next change is the first T at which some set takes or drops the pane");
 }
 
+/* ---- windows of GROUP BY ---------------------------------------------------- */
+
+static void
+test_tumble(void)
+{
+	FeWindow	month = group(FE_WINDOW_TUMBLE, 30 * DAY, 30 * DAY, FE_WINDOW_EPOCH, 0);
+	FeWindow	lesson = group(FE_WINDOW_TUMBLE, 30 * DAY, 30 * DAY, unix_time(1767312000), 0);
+	int64		ts = unix_time(1768521600); /* 2026-01-16 00:00 */
+	FeRange		window;
+
+	ok(fe_group_tumble(&month, ts, &window), "a finite time has a window");
+	is(window.lo, unix_time(1767744000), "aligned to 1970: from 2026-01-07");
+	(void) fe_group_tumble(&lesson, ts, &window);
+	is(window.lo, unix_time(1767312000), "aligned to an origin: from 2026-01-02");
+	is(window.hi, unix_time(1767312000) + 30 * DAY, "to 2026-02-01");
+	ok(!fe_group_tumble(&month, INT64_MAX, &window), "infinity has none");
+	ok(!fe_group_tumble(&month, INT64_C(9223371331199999999), &window),
+	   "nor has what ends after the last timestamp");
+	is(fe_group_time(&month, INT64_MIN, false), FE_NULL_WINDOW, "such rows are kept aside");
+	is(fe_group_time(&month, ts, true), FE_NULL_WINDOW, "and so is NULL");
+	is(fe_group_time(&month, ts, false), ts, "others by their time");
+	is(fe_group_last_end(&lesson, ts), unix_time(1767312000) + 30 * DAY,
+	   "it is late when the watermark has come to the window's end");
+}
+
+static void
+test_hop(void)
+{
+	FeWindow	w = group(FE_WINDOW_HOP, 10 * MINUTE, 5 * MINUTE, FE_WINDOW_EPOCH, 0);
+	int64		noon = unix_time(1704110400);	/* 2024-01-01 12:00 */
+	FeRange		window = {0, 0};
+
+	ok(fe_group_next_hop(&w, noon + 8 * MINUTE, &window), "12:08 has a window");
+	is(window.lo, noon, "the first of 12:08 begins at 12:00");
+	(void) fe_group_next_hop(&w, noon + 8 * MINUTE, &window);
+	is(window.lo, noon + 5 * MINUTE, "the next at 12:05");
+	(void) fe_group_next_hop(&w, noon + 8 * MINUTE, &window);
+	ok(window.lo > noon + 8 * MINUTE, "and that is all");
+	is(fe_group_last_end(&w, noon + 8 * MINUTE), noon + 15 * MINUTE, "12:08 is late at 12:15");
+	is(fe_group_last_end(&w, noon + 4 * MINUTE), noon + 10 * MINUTE, "12:04 at 12:10");
+	is(fe_group_time(&w, 0, true), FE_NO_WINDOW, "NULL is in no window");
+	w.apart = true;
+	is(fe_group_time(&w, noon + 8 * MINUTE, false), noon + 5 * MINUTE,
+	   "kept apart: by the start of the last window");
+}
+
+static void
+test_session(void)
+{
+	FeWindow	w = group(FE_WINDOW_SESSION, HOUR, 0, FE_WINDOW_EPOCH, DAY);
+
+	ok(fe_group_same_session(&w, 0, HOUR), "a gap of just that length ends no session");
+	ok(!fe_group_same_session(&w, 0, HOUR + 1), "a longer one does");
+	is(fe_group_last_end(&w, 7 * HOUR), 8 * HOUR, "an event alone is a session of one gap");
+	is(fe_group_time(&w, INT64_MAX, false), FE_NO_WINDOW, "infinity is in none");
+	is(fe_window_range(&w, 10 * DAY).lo, 9 * DAY - HOUR + 1, "retention cuts by events");
+}
+
+/* All windows by brute force: what is shown, what panes hold, when it goes. */
+static void
+prop_group(void)
+{
+	int			bad_range = 0;
+	int			bad_leave = 0;
+	int			bad_cut = 0;
+	int			bad_hops = 0;
+
+	for (int i = 0; i < 20000; i++)
+	{
+		int64		width = between(1, 40);
+		int64		slide = between(1, width);
+		int64		retention = between(0, 3) ? between(1, 50) : 0;
+		FeWindow	w = group(between(0, 1) ? FE_WINDOW_HOP : FE_WINDOW_TUMBLE, width, slide,
+							  between(-50, 50), retention);
+		FeGrid		grid;
+		int64		T = between(-200, 200);
+		int64		ts = T - between(-20, 150);
+		FeRange		range;
+		FeRange		window = {0, 0};
+		int64		start;
+		int			level;
+		bool		shown;
+
+		if (w.kind == FE_WINDOW_TUMBLE)
+			w.hop = slide = width;
+		range = fe_window_range(&w, T);
+		start = plain_floor(ts, slide, w.origin);	/* of the last window */
+		shown = retention == 0 || start + width > T - retention;
+		bad_range += shown != (range.lo <= ts && ts < range.hi);
+		bad_leave += fe_window_leaves(&w, ts) !=
+			(retention == 0 ? INT64_MAX : start + width + retention);
+
+		fe_grid_init(&grid, &w, 1, NULL, 0);
+		level = fe_grid_level(&grid, ts, T);
+		for (int64 t = fe_grid_pane_start(&grid, level, ts);
+			 t < fe_grid_pane_end(&grid, level, fe_grid_pane_start(&grid, level, ts)); t++)
+			bad_cut += plain_floor(t, slide, w.origin) != start ||
+				plain_floor(t - width, slide, w.origin) != plain_floor(ts - width, slide, w.origin);
+
+		for (int64 s = plain_floor(ts - width, slide, w.origin) + slide; s <= ts; s += slide)
+			bad_hops += !fe_group_next_hop(&w, ts, &window) || window.lo != s ||
+				window.hi != s + width;
+	}
+	is(bad_range, 0, "what must be kept is in windows that end after T - retention");
+	is(bad_leave, 0, "it leaves when the last of its windows is hidden");
+	is(bad_cut, 0, "no window's boundary lies in a pane");
+	is(bad_hops, 0, "next_hop gives all windows of a time, in order");
+}
+
+/* rolling() beside a window of GROUP BY: panes are cut by both, however old. */
+static void
+prop_group_grid(void)
+{
+	int			bad = 0;
+	int			timeless = 0;
+
+	for (int i = 0; i < 5000; i++)
+	{
+		FeWindow	ws[3];
+		FeWindowSet sets[2] = {1, 3};
+		FeGrid		grid;
+		int64		T = between(-100, 400);
+		int64		ts = T - between(0, 300);
+		int64		start;
+		int			level;
+
+		ws[0] = group(FE_WINDOW_HOP, between(2, 30), 0, between(-9, 9), 0);
+		ws[0].hop = between(1, ws[0].width);
+		ws[1] = random_window(1);
+		fe_grid_init(&grid, ws, 2, sets, 2);
+		timeless += grid.timeless;
+		level = fe_grid_level(&grid, ts, T);
+		start = fe_grid_pane_start(&grid, level, ts);
+		for (int64 t = start; t < fe_grid_pane_end(&grid, level, start); t++)
+		{
+			bad += plain_floor(t, ws[0].hop, ws[0].origin) !=
+				plain_floor(ts, ws[0].hop, ws[0].origin);
+			for (int64 later = T; later < T + 60; later++)
+				bad += holds(&ws[1], later, t) != holds(&ws[1], later, ts);
+		}
+	}
+	is(bad, 0, "beside rolling() no boundary of either lies in a pane, at any T to come");
+	is(timeless, 0, "and T matters");
+}
+
 int
 main(void)
 {
@@ -657,5 +813,10 @@ main(void)
 	prop_levels();
 	prop_cutoff();
 	prop_next_change();
+	test_tumble();
+	test_hop();
+	test_session();
+	prop_group();
+	prop_group_grid();
 	return done_testing();
 }
