@@ -7,12 +7,10 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 
 import views_changes
 import views_generic
-
-SCHEMA = views_generic.SCHEMA + """
 import views_windows
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
 
-SCHEMA = """
+SCHEMA = views_generic.SCHEMA + """
 CREATE TABLE events (
     id        bigserial PRIMARY KEY,
     customer  int,
