@@ -639,6 +639,7 @@ CREATE TABLE feature_view_catalog (
 	altered_at timestamptz,
 	retention interval,
 	watermark interval,
+	snapshot boolean NOT NULL DEFAULT true,
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
 );
 CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHERE replaces IS NULL;
@@ -649,6 +650,7 @@ COMMENT ON COLUMN feature_view_catalog.definition IS 'stored definition, a view 
 COMMENT ON COLUMN feature_view_catalog.replaces IS 'view that this new definition will take the place of';
 COMMENT ON COLUMN feature_view_catalog.version IS 'counts changes of definition and options';
 COMMENT ON COLUMN feature_view_catalog.on_error IS 'what an error in an expression over a row does: stop or skip';
+COMMENT ON COLUMN feature_view_catalog.snapshot IS 'does a view over changes() begin with the rows that are there?';
 COMMENT ON COLUMN feature_view_catalog.retention IS 'how long windows of GROUP BY are shown after their end';
 COMMENT ON COLUMN feature_view_catalog.watermark IS 'how far the watermark is behind the highest event time';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
@@ -735,20 +737,36 @@ LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'fe_sql_is_fi
 COMMENT ON FUNCTION is_final(tstzrange) IS
 'has the window ended at or before the watermark? In a feature view, whose option watermark it needs, by that of the view; in a plain query by the setting feature_engine.watermark, or, without it, by T';
 
+-- changes
+
+CREATE FUNCTION changes_support(internal) RETURNS internal
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'fe_changes_support';
+COMMENT ON FUNCTION changes_support(internal) IS 'planner support of changes(): a query of it is an error, never empty';
+REVOKE ALL ON FUNCTION changes_support(internal) FROM PUBLIC;
+
+CREATE FUNCTION changes("table" anyelement, OUT op text, OUT before anyelement, OUT after anyelement,
+	OUT committed_at timestamptz, OUT lsn pg_lsn, OUT before_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE SUPPORT changes_support
+AS 'MODULE_PATHNAME', 'fe_changes';
+COMMENT ON FUNCTION changes(anyelement) IS
+'the stream of changes of a table, FROM changes(NULL::orders) c, in the definition of a feature view: a row for each change, op ''c'' (insert), ''u'' (update), ''d'' (delete) or ''r'' (a row that was there when the view was created), the row before and after it, when it committed (NULL for ''r''), its position in the log, which no two changes share (for ''r'' that of the snapshot), and when the row''s previous change committed (NULL where that is not known). Errors: run as a query; no SELECT privilege on the table or the columns used';
+
 CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
-	retention interval DEFAULT NULL, watermark interval DEFAULT NULL) RETURNS regclass
+	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
+	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval) IS
-'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only a row is left out, and counted as late, when every window that could hold it has. Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
+'creates a feature view: query is one SELECT over one table with GROUP BY; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
-	retention interval DEFAULT NULL, watermark interval DEFAULT NULL) RETURNS regclass
+	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
+	snapshot boolean DEFAULT true) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
 'the same with an existing view as definition; its query is copied';
 
 CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean
@@ -816,6 +834,38 @@ CREATE TABLE checkpoint_chunk (
 ALTER TABLE checkpoint_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 COMMENT ON TABLE checkpoint_chunk IS 'entities of feature views, in the engine''s own form; see checkpoint';
 
+-- Not dumped either: a restored view over changes() has a history of its own.
+CREATE TABLE change_history (
+	viewid integer PRIMARY KEY,
+	generation integer NOT NULL,
+	began_lsn pg_lsn NOT NULL,
+	began_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE change_history IS 'per feature view over changes(): from which position on it has counted all changes';
+
+CREATE TABLE change_gap (
+	viewid integer NOT NULL,
+	number integer NOT NULL,
+	gap_from pg_lsn NOT NULL,
+	gap_to pg_lsn NOT NULL,
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	reason text NOT NULL,
+	PRIMARY KEY (viewid, number)
+);
+COMMENT ON TABLE change_gap IS 'per feature view over changes(): parts of the log whose changes it has missed; the last hundred. See change_gaps';
+
+CREATE TABLE change_time (
+	viewid integer NOT NULL,
+	source oid NOT NULL,
+	key bytea NOT NULL,
+	lsn pg_lsn NOT NULL,
+	change pg_lsn NOT NULL,
+	at timestamptz,
+	PRIMARY KEY (viewid, source, key, lsn, change)
+);
+CREATE INDEX change_time_lsn ON change_time (viewid, lsn);
+COMMENT ON TABLE change_time IS 'per feature view over changes() that uses before_at: when rows changed last, by primary key; NULL: deleted. Written by the ingest worker only';
+
 -- online
 
 -- Ids as a sequence of its own: nothing but the pusher writes here.
@@ -873,11 +923,19 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
 	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS sources,
-	c.retention, c.watermark
+	c.retention, c.watermark,
+	c.snapshot
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
 COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';
 GRANT SELECT ON feature_views TO PUBLIC;
+
+CREATE VIEW change_gaps AS
+SELECT c.name, g.gap_from, g.gap_to, g.found_at, g.reason
+FROM feature_view_catalog c JOIN change_gap g USING (viewid);
+COMMENT ON VIEW change_gaps IS
+'feature views over changes() that went on without some changes: those that committed from gap_from to gap_to in the log were lost to them, when that was found, and why. refresh_feature_view() begins anew, without gaps';
+GRANT SELECT ON change_gaps TO PUBLIC;
 
 CREATE VIEW status AS
 SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
@@ -890,10 +948,15 @@ SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
 	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
 	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
 	pg_catalog.pg_blocking_pids(w.ingest_pid) AS waits_for,
-	c.replaces IS NOT NULL AS replacement, s.event_time - c.watermark AS watermark
+	c.replaces IS NOT NULL AS replacement, s.event_time - c.watermark AS watermark,
+	h.began_lsn AS history_from, g.gaps, g.gap_from, g.gap_to
 FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
-	LEFT JOIN worker_status() w ON true;
+	LEFT JOIN worker_status() w ON true
+	LEFT JOIN change_history h ON h.viewid = c.viewid AND h.generation = c.generation
+	LEFT JOIN LATERAL (SELECT count(*) AS gaps, max(d.gap_to) AS gap_to,
+		(array_agg(d.gap_from ORDER BY d.number DESC))[1] AS gap_from
+		FROM change_gap d WHERE d.viewid = h.viewid) g ON h.viewid IS NOT NULL;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one';
+'one row per feature view: state (waiting, backfilling, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all)';
 GRANT SELECT ON status TO PUBLIC;

@@ -244,6 +244,39 @@ copy_new_row(FePlugin *plugin, Relation relation, const FeCaptureTable *table, H
 	}
 }
 
+/*
+ * The old row of an update that the log has none of: as the key did not change,
+ * the columns of the replica identity are those of the new row.  Where the
+ * identity is not in the log at all, nothing is known.
+ */
+static void
+old_key_of_new_row(FePlugin *plugin, Relation relation, const FeCaptureTable *table)
+{
+	FePluginSink *sink = plugin->sink;
+
+	for (int i = 0; i < table->natts; i++)
+	{
+		sink->oldvalues[i] = sink->newvalues[i];
+		sink->oldstates[i] = sink->newstates[i];
+	}
+	mark_outside_identity(relation, table, sink->oldvalues, sink->oldstates);
+}
+
+/*
+ * Where a change is in the log: of the rows of one record the first is at its
+ * position, and each further one a byte later, so that no two are at the same.
+ */
+static XLogRecPtr
+lsn_of_change(FePluginSink *sink, const ReorderBufferChange *change)
+{
+	if (change->lsn != sink->record_lsn)
+	{
+		sink->record_lsn = change->lsn;
+		sink->record_change = 0;
+	}
+	return change->lsn + sink->record_change++;
+}
+
 static FeRecordKind
 change_kind(int action)
 {
@@ -263,8 +296,8 @@ change_kind(int action)
 
 /* A row of a partition as one of the partitioned table. */
 static void
-write_spread(FePluginSink *sink, FeRecordKind kind, const FeTarget *target, bool has_old,
-			 bool has_new)
+write_spread(FePluginSink *sink, FeRecordKind kind, const FeTarget *target, XLogRecPtr lsn,
+			 bool has_old, bool has_new)
 {
 	if (has_old)
 		fe_target_spread(target, sink->oldvalues, sink->oldstates, sink->spreadvalues[0],
@@ -272,7 +305,7 @@ write_spread(FePluginSink *sink, FeRecordKind kind, const FeTarget *target, bool
 	if (has_new)
 		fe_target_spread(target, sink->newvalues, sink->newstates, sink->spreadvalues[1],
 						 sink->spreadstates[1]);
-	fe_record_write_change(sink->buf, kind, target->table,
+	fe_record_write_change(sink->buf, kind, target->table, lsn,
 						   has_old ? sink->spreadvalues[0] : NULL, sink->spreadstates[0],
 						   has_new ? sink->spreadvalues[1] : NULL, sink->spreadstates[1]);
 }
@@ -283,6 +316,7 @@ write_change(FePlugin *plugin, Relation relation, const FeTarget *target,
 {
 	FePluginSink *sink = plugin->sink;
 	FeRecordKind kind = change_kind(change->action);
+	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	bool		has_old = kind != FE_RECORD_INSERT && change->data.tp.oldtuple != NULL;
 	bool		has_new = kind != FE_RECORD_DELETE;
 
@@ -294,10 +328,21 @@ write_change(FePlugin *plugin, Relation relation, const FeTarget *target,
 	if (has_new)
 		copy_new_row(plugin, relation, target->columns,
 					 fe_compat_change_tuple(change->data.tp.newtuple), has_old);
+	if (unlikely(target->table->flags != 0))
+	{
+		if ((target->table->flags & FE_CAPTURE_LSN) != 0)
+			lsn = lsn_of_change(sink, change);
+		if ((target->table->flags & FE_CAPTURE_OLD_KEY) != 0 && kind == FE_RECORD_UPDATE &&
+			!has_old)
+		{
+			old_key_of_new_row(plugin, relation, target->columns);
+			has_old = true;
+		}
+	}
 	if (target->position)
-		write_spread(sink, kind, target, has_old, has_new);
+		write_spread(sink, kind, target, lsn, has_old, has_new);
 	else
-		fe_record_write_change(sink->buf, kind, target->table,
+		fe_record_write_change(sink->buf, kind, target->table, lsn,
 							   has_old ? sink->oldvalues : NULL, sink->oldstates,
 							   has_new ? sink->newvalues : NULL, sink->newstates);
 	if (plugin->detoasted)

@@ -37,6 +37,8 @@ struct FePluginSink
 	uint64		relations_changed;	/* when that was looked up */
 	Oid			last_relid;		/* last one looked up */
 	const struct FeTargets *last_targets;
+	XLogRecPtr	record_lsn;		/* WAL record of the last change that is told its LSN ... */
+	uint32		record_change;	/* ... and which of the record's changes it was */
 
 	StringInfo	buf;			/* records are appended here */
 	int			spill_at;		/* calls spill from this length on, inside of

@@ -15,6 +15,7 @@
  *			int64 commit time
  *	truncate	uint32 relation, uint32 zero
  *	change	uint32 relation, uint32 offset of the new image (0 = none),
+ *			uint64 its LSN if flagged,
  *			the old image if flagged, the new image if flagged
  *	image	(starts at a multiple of 8) uint16 number of columns, one state
  *			byte per column, then the values of those that have one, each
@@ -67,6 +68,7 @@ typedef struct ChangeRecord
 
 #define FLAG_OLD			0x01
 #define FLAG_NEW			0x02
+#define FLAG_LSN			0x04
 
 #define RECORD_ALIGN(n)		TYPEALIGN(8, (n))
 #define IMAGE_HEADER		sizeof(uint16)
@@ -309,6 +311,7 @@ write_image(StringInfo buf, const FeCaptureTable *table, const Datum *values,
 
 void
 fe_record_write_change(StringInfo buf, FeRecordKind kind, const FeCaptureTable *table,
+					   XLogRecPtr lsn,
 					   const Datum *oldvalues, const char *oldstates,
 					   const Datum *newvalues, const char *newstates)
 {
@@ -317,8 +320,14 @@ fe_record_write_change(StringInfo buf, FeRecordKind kind, const FeCaptureTable *
 	uint32		new_offset = 0;
 	ChangeRecord *record;
 
-	(void) start_record(buf, sizeof(ChangeRecord));
+	(void) start_record(buf, sizeof(ChangeRecord) + sizeof(lsn));
 	buf->len += sizeof(ChangeRecord);
+	if (lsn != InvalidXLogRecPtr)
+	{
+		memcpy(buf->data + buf->len, &lsn, sizeof(lsn));
+		buf->len += sizeof(lsn);
+		flags |= FLAG_LSN;
+	}
 	if (oldvalues != NULL)
 	{
 		write_image(buf, table, oldvalues, oldstates);
@@ -350,15 +359,17 @@ malformed(const char *what)
 static inline bool
 flags_fit(FeRecordKind kind, uint8 flags)
 {
+	uint8		images = flags & ~FLAG_LSN;
+
 	switch (kind)
 	{
 		case FE_RECORD_INSERT:
 		case FE_RECORD_READ:
-			return flags == FLAG_NEW;
+			return images == FLAG_NEW;
 		case FE_RECORD_UPDATE:
-			return flags == FLAG_NEW || flags == (FLAG_NEW | FLAG_OLD);
+			return images == FLAG_NEW || images == (FLAG_NEW | FLAG_OLD);
 		case FE_RECORD_DELETE:
-			return flags == 0 || flags == FLAG_OLD;
+			return images == 0 || images == FLAG_OLD;
 		default:
 			return flags == 0;
 	}
@@ -368,16 +379,20 @@ static inline void
 read_change(const char *start, Size length, uint8 flags, FeRecord *rec)
 {
 	ChangeRecord change;
+	Size		head = sizeof(ChangeRecord) + ((flags & FLAG_LSN) != 0 ? sizeof(XLogRecPtr) : 0);
 	Size		offset;
 
-	if (unlikely(length < sizeof(ChangeRecord)))
+	if (unlikely(length < head))
 		malformed("too short");
 	memcpy(&change, start, sizeof(change));
+	rec->lsn = InvalidXLogRecPtr;
+	if ((flags & FLAG_LSN) != 0)
+		memcpy(&rec->lsn, start + sizeof(change), sizeof(rec->lsn));
 	offset = change.new_offset;
 	rec->relid = change.relid;
 	rec->has_old = (flags & FLAG_OLD) != 0;
 	rec->has_new = (flags & FLAG_NEW) != 0;
-	rec->old_image = rec->has_old ? start + sizeof(ChangeRecord) : NULL;
+	rec->old_image = rec->has_old ? start + head : NULL;
 	rec->new_image = rec->has_new ? start + offset : NULL;
 
 	if (!rec->has_new)
@@ -386,10 +401,9 @@ read_change(const char *start, Size length, uint8 flags, FeRecord *rec)
 			malformed("unexpected new row");
 	}
 	else if (unlikely(offset % 8 != 0 || offset >= length ||
-					  (rec->has_old ? offset <= sizeof(ChangeRecord)
-					   : offset != sizeof(ChangeRecord))))
+					  (rec->has_old ? offset <= head : offset != head)))
 		malformed("misplaced new row");
-	if (unlikely((flags != 0) != (length > sizeof(ChangeRecord))))
+	if (unlikely((rec->has_old || rec->has_new) != (length > head)))
 		malformed("wrong length");
 }
 
@@ -445,6 +459,7 @@ fe_record_read(const char **cursor, const char *limit, FeRecord *rec)
 					malformed("wrong length");
 				memcpy(&truncate, start, sizeof(truncate));
 				rec->relid = truncate.relid;
+				rec->lsn = InvalidXLogRecPtr;
 				rec->has_old = rec->has_new = false;
 				rec->old_image = rec->new_image = NULL;
 				break;

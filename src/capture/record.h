@@ -40,12 +40,18 @@ typedef struct FeCaptureColumn
 	Oid			atttypid;		/* InvalidOid: any type of that form will do */
 } FeCaptureColumn;
 
+/* What else a table's records tell; for views over the stream of its changes. */
+#define FE_CAPTURE_LSN		0x01	/* the position of each change */
+#define FE_CAPTURE_OLD_KEY	0x02	/* an old row of what the replica identity has, also of
+									 * an update that left it as it was */
+
 typedef struct FeCaptureTable
 {
 	Oid			relid;
 	int			natts;			/* captured columns */
 	FeCaptureColumn *atts;		/* ascending attnum */
 	AttrNumber	max_attnum;
+	uint8		flags;			/* FE_CAPTURE_... */
 } FeCaptureTable;
 
 typedef struct FeCaptureSet
@@ -77,8 +83,9 @@ extern void fe_record_write_commit(StringInfo buf);
 /* part: of a partitioned table, some partitions only */
 extern void fe_record_write_truncate(StringInfo buf, Oid relid, bool part);
 /* old/new: NULL = that image is absent.  Varlena values must be detoasted
- * (in line, not compressed; short headers are fine). */
+ * (in line, not compressed; short headers are fine).  lsn: invalid = not told. */
 extern void fe_record_write_change(StringInfo buf, FeRecordKind kind, const FeCaptureTable *table,
+								   XLogRecPtr lsn,
 								   const Datum *oldvalues, const char *oldstates,
 								   const Datum *newvalues, const char *newstates);
 
@@ -91,6 +98,7 @@ typedef struct FeRecord
 	XLogRecPtr	end_lsn;
 	int64		commit_time;
 	Oid			relid;			/* change, truncate */
+	XLogRecPtr	lsn;			/* of the change, InvalidXLogRecPtr = not told */
 	bool		has_old;
 	bool		has_new;
 	const char *old_image;		/* opaque: fe_record_read_image */

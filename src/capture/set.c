@@ -5,10 +5,11 @@
  * The text form is the output plugin's option "tables", for transports that
  * cannot hand over a pointer:
  *
- *		relid:attnum.attlen.byval.align[.typeoid],...;relid:...
+ *		relid[l][k]:attnum.attlen.byval.align[.typeoid],...;relid:...
  *
  * for example 16384:1.4.t.i,3.-1.f.i;16390:  (the second table without
- * columns).  Tables and columns are in ascending order.  No locks.
+ * columns).  l: each change tells its LSN; k: each update has an old key.  Tables
+ * and columns are in ascending order.  No locks.
  */
 #include "postgres.h"
 
@@ -50,7 +51,9 @@ fe_capture_set_format(const FeCaptureSet *set)
 	{
 		const FeCaptureTable *table = &set->tables[i];
 
-		appendStringInfo(&buf, "%s%u:", i > 0 ? ";" : "", table->relid);
+		appendStringInfo(&buf, "%s%u%s%s:", i > 0 ? ";" : "", table->relid,
+						 (table->flags & FE_CAPTURE_LSN) != 0 ? "l" : "",
+						 (table->flags & FE_CAPTURE_OLD_KEY) != 0 ? "k" : "");
 		for (int j = 0; j < table->natts; j++)
 		{
 			const FeCaptureColumn *column = &table->atts[j];
@@ -136,6 +139,17 @@ parse_table(const char *text, const char **p, FeCaptureTable *table, Oid after)
 	int			space = 8;
 
 	table->relid = parse_number(text, p, (int64) after + 1, PG_UINT32_MAX);
+	table->flags = 0;
+	if (**p == 'l')
+	{
+		table->flags |= FE_CAPTURE_LSN;
+		(*p)++;
+	}
+	if (**p == 'k')
+	{
+		table->flags |= FE_CAPTURE_OLD_KEY;
+		(*p)++;
+	}
 	parse_char(text, p, ":");
 	table->natts = 0;
 	table->max_attnum = 0;

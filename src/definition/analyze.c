@@ -641,6 +641,8 @@ find_source_attrs(FeArm *arm)
 	while ((i = bms_next_member(attrs, i)) >= 0)
 		arm->source_attrs = bms_add_member(arm->source_attrs,
 										   i + FirstLowInvalidHeapAttributeNumber);
+	if (arm->form == FE_FORM_CHANGES)
+		fe_changes_split_attrs(arm, arm->source_attrs);
 }
 
 /* An expression of the common row over an arm's: folded and checked like any other. */
@@ -709,6 +711,7 @@ make_arms(FePlanBuilder *b)
 
 		arm->source = flat->source;
 		arm->form = flat->form;
+		arm->location = flat->location;
 		if (has_common_row(b))
 			make_arm(b, flat, arm);
 		else if (arm->form == FE_FORM_DIMENSION)
@@ -723,6 +726,7 @@ make_arms(FePlanBuilder *b)
 		else
 			find_source_attrs(arm);
 	}
+	fe_changes_check_arms(b->a, plan);
 }
 
 static void
@@ -732,6 +736,9 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 
 	plan->row_desc = flat->row_desc;
 	plan->join = flat->join;
+	/* of a stream, whatever the user said: its rows stay */
+	if (a->stream)
+		plan->options.append_only = true;
 	plan->windows = palloc0(sizeof(FeWindow) * FE_MAX_WINDOWS);
 	plan->window_bit = palloc0(sizeof(int) * FE_MAX_WINDOWS);
 	plan->window_track = palloc0(sizeof(int) * FE_MAX_WINDOWS);

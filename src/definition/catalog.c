@@ -64,7 +64,8 @@ enum
 	COL_ALTERED_AT,
 	COL_RETENTION,
 	COL_WATERMARK,
-	COL_LAST = COL_WATERMARK
+	COL_SNAPSHOT,
+	COL_LAST = COL_SNAPSHOT
 };
 
 /* ---- identity ----------------------------------------------------------------- */
@@ -140,6 +141,7 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 	o->watermark = isnull[COL_WATERMARK - 1] ? -1 : option_usecs(v[COL_WATERMARK - 1]);
 	/* the table's own check holds it to the names we know */
 	(void) fe_on_error_by_name(TextDatumGetCString(v[COL_ON_ERROR - 1]), &o->on_error);
+	o->snapshot = DatumGetBool(v[COL_SNAPSHOT - 1]);
 }
 
 static FeCatalogRow *
@@ -321,7 +323,7 @@ names_array(List *names)
 static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
 	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, BOOLOID
 };
 
 static void
@@ -368,6 +370,7 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 	v[COL_WATERMARK - 1] = usecs_interval(o->watermark);
 	if (o->watermark < 0)
 		nulls[COL_WATERMARK - 1] = 'n';
+	v[COL_SNAPSHOT - 1] = BoolGetDatum(o->snapshot);
 }
 
 void
@@ -380,8 +383,9 @@ fe_catalog_insert(const FeCatalogRow *row)
 	fe_catalog_execute("INSERT INTO feature_engine." FE_CATALOG_TABLE
 					   " (viewid, name, relation, definition, replaces, version, generation,"
 					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
-					   " on_error, retention, watermark)"
-					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18)",
+					   " on_error, retention, watermark, snapshot)"
+					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18,"
+					   " $19)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -397,7 +401,7 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " version = $6, generation = $7, redis_key = $8, ttl = $9,"
 					   " push_interval = $10, time_refresh = $11, online = $12,"
 					   " append_only = $13, on_error = $14, altered_at = now(), retention = $17,"
-					   " watermark = $18 WHERE viewid = $1",
+					   " watermark = $18, snapshot = $19 WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 

@@ -244,6 +244,12 @@ fe_check_feature_view(PG_FUNCTION_ARGS)
 	acl = pg_class_aclcheck(plan->relation, GetUserId(), ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, get_rel_name(plan->relation));
+	if (fe_plan_is_stream(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("feature view \"%s\" is over the changes of a table and cannot be checked",
+						plan->name),
+				 errdetail("Changes are stored nowhere, so there is no query to compare it with.")));
 	foreach(lc, find_differences(plan, sample))
 	{
 		Difference *d = lfirst(lc);

@@ -45,6 +45,7 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_REPLACE		8
 #define ARG_ON_ERROR	9
 #define ARG_WINDOWS		10
+#define ARG_SNAPSHOT	12
 
 /* ---- the query ------------------------------------------------------------------ */
 
@@ -126,6 +127,7 @@ fe_definition_analyze(const char *text, bool append_only)
 	error_context_stack = callback.previous;
 
 	(void) check_permissions((Node *) query, NULL);
+	fe_changes_check_rights(&def->a, query, GetUserId());
 	check_functions(query, GetUserId());
 	def->a.check = true;
 	def->a.append_only = append_only;
@@ -366,6 +368,7 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 	row.options.watermark = -1;
 	fe_window_options_from_args(fcinfo, ARG_WINDOWS, &row.options);
 	row.options.append_only = !PG_ARGISNULL(ARG_APPEND_ONLY) && PG_GETARG_BOOL(ARG_APPEND_ONLY);
+	row.options.snapshot = PG_ARGISNULL(ARG_SNAPSHOT) || PG_GETARG_BOOL(ARG_SNAPSHOT);
 	old = fe_catalog_by_name(row.name);
 	if (old && (PG_ARGISNULL(ARG_REPLACE) || !PG_GETARG_BOOL(ARG_REPLACE)))
 		ereport(ERROR,
@@ -377,6 +380,11 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 		refuse_append_only_join(def);
 	def->plan->name = row.name;
 	def->plan->options = row.options;
+	if (!row.options.snapshot && !fe_plan_is_stream(def->plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("snapshot => false is for feature views over changes()"),
+				 errdetail("The features of this one describe the rows of its table, all of them.")));
 	fe_request_worker();
 	return old ? create_replacement(def, &row, old) : create_new(def, &row, rv);
 }

@@ -22,6 +22,9 @@ typedef struct FeAnalysis
 	Oid			schema;			/* of the extension: rolling() and its kin */
 	bool		check;			/* creation: also check the source table */
 	bool		append_only;
+	bool		stream;			/* set by flattening: over changes(), whose rows stay; then
+								 * append_only is set, too ... */
+	bool		any_log;		/* ... and this, if the user has */
 	Oid			user;			/* whose rights count, InvalidOid = the current user */
 } FeAnalysis;
 
@@ -68,6 +71,7 @@ typedef struct FeFlatArm
 {
 	Oid			source;
 	FeRowForm	form;
+	int			location;		/* of changes() in the query */
 	List	   *where;			/* Node *, ANDed; over the arm's row */
 	List	   *columns;		/* Node *, the row's columns over the arm's row; NIL: it is
 								 * the arm's row */
@@ -116,6 +120,8 @@ extern Node *fe_flat_over_arm(Node *expr, const FeFlatArm *arm);
 /* now() and its kin become feature_engine.now(); a changed copy. */
 extern Query *fe_replace_now(FeAnalysis *a, Query *query);
 
+/* The query of a view's rule, as stored; NULL when there is no such view (plan.c). */
+extern Query *fe_view_query(Oid view);
 /* ORDER BY in aggregates leaves no rows in no order, where it can; a changed copy. */
 extern Query *fe_break_ties(Query *query);
 
@@ -155,6 +161,29 @@ extern void fe_join_tables(const FeAnalysis *a, FeFlat *flat, List *tables);
 extern char *fe_join_key_text(const FeJoin *join, int d, int k, const char *prefix);
 extern Bitmapset *fe_join_source_attrs(const FeJoin *join, int arm);
 
+/* ---- changes.c -------------------------------------------------------------- */
+
+/* The table of changes(NULL::table) in FROM; InvalidOid: it is not that. */
+extern Oid	fe_changes_table(const FeAnalysis *a, const RangeTblEntry *rte);
+/* A column of changes() over the change row; before and after come as a whole ... */
+extern Node *fe_changes_column(const Var *var);
+/* ... of which this takes a column; NULL: arg, flattened already, is none of them. */
+extern Node *fe_changes_field(const FeAnalysis *a, const FieldSelect *field, Node *arg);
+/* Refuses what is left of them. */
+extern void fe_changes_refuse_images(const FeAnalysis *a, Node *node);
+/* ERROR unless the role may read what a query takes of tables by changes(). */
+extern void fe_changes_check_rights(const FeAnalysis *a, Query *query, Oid role);
+/* Lets a stored definition depend on the tables whose changes it reads, not on their types. */
+extern void fe_changes_depend_on_tables(Oid definition);
+/* ERROR for arms that do not go together; at creation also unless what they need is in the log. */
+extern void fe_changes_check_arms(const FeAnalysis *a, const FePlan *plan);
+/* attrs: attribute numbers of the change row that the arm needs. */
+extern void fe_changes_split_attrs(FeArm *arm, const Bitmapset *attrs);
+/* Describes change rows of a table; a copy. */
+extern TupleDesc fe_changes_row_desc(TupleDesc table);
+/* The name of a change row's column, for messages. */
+extern char *fe_changes_column_name(Oid source, AttrNumber attnum);
+
 /* ---- check_sql.c ----------------------------------------------------------- */
 
 /*
@@ -168,8 +197,8 @@ extern char *fe_operator_text(Oid op);
 
 /* ---- source.c ------------------------------------------------------------- */
 
-/* Refuses tables that cannot be a source. */
-extern void fe_source_check(const FeAnalysis *a, Oid relid);
+/* Refuses tables that cannot be a source; whole_rows: of their rows, which change. */
+extern void fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows);
 /* ALTER TABLE statements, each with a semicolon and a space after it; NULL: none is needed. */
 extern char *fe_partitions_missing_identities(Oid root);
 

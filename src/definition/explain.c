@@ -84,10 +84,15 @@ explain_source(ExplainContext *cxt, Oid source)
 		explain_partitions(cxt, source, name);
 		return;
 	}
-	put(cxt, "source", name,
-		full ? "replica identity FULL: updates and deletes are followed" :
-		psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL%s", name,
-				 cxt->plan->join ? "" : ", or append_only => true"));
+	if (fe_plan_is_stream(cxt->plan))
+		put(cxt, "changes of", name,
+			full ? "replica identity FULL: the rows before and after each change are known" :
+			"of the row before a change only the replica identity is known");
+	else
+		put(cxt, "source", name,
+			full ? "replica identity FULL: updates and deletes are followed" :
+			psprintf("needs ALTER TABLE %s REPLICA IDENTITY FULL%s", name,
+					 cxt->plan->join ? "" : ", or append_only => true"));
 }
 
 /* By what a dimension is looked up. */
@@ -109,7 +114,8 @@ explain_join(ExplainContext *cxt, int d)
 static void
 explain_where(ExplainContext *cxt, const FeArm *arm)
 {
-	List	   *names = cxt->plan->join ? cxt->names : fe_row_names(NULL, arm->source);
+	List	   *names = cxt->plan->join ? cxt->names :
+		fe_row_names(arm->form == FE_FORM_CHANGES ? fe_arm_row_desc(arm) : NULL, arm->source);
 	char	   *note = "evaluated once for each row image";
 
 	if (arm->where < 0)
@@ -436,7 +442,9 @@ fe_explain_feature_view(PG_FUNCTION_ARGS)
 	def = fe_definition_analyze(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
 	cxt.plan = def->plan;
 	cxt.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	cxt.names = fe_row_names(cxt.plan->row_desc, cxt.plan->arms[0].source);
+	cxt.names = fe_row_names(fe_plan_is_stream(cxt.plan) && cxt.plan->row_desc == NULL ?
+							 fe_arm_row_desc(&cxt.plan->arms[0]) : cxt.plan->row_desc,
+							 cxt.plan->arms[0].source);
 	explain_sources_and_keys(&cxt);
 	explain_errors(&cxt);
 	explain_windows(&cxt);

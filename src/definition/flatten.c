@@ -291,6 +291,8 @@ flatten_var(Var *var, FlatLevel *level)
 	if (var->varattno == 0)
 		refuse(level, var->location, _("references to a whole row are"),
 			   _("Name the columns that are needed."));
+	if (rte->rtekind == RTE_FUNCTION && level->changes == var->varno)
+		return fe_changes_column(var);
 	if (rte->rtekind == RTE_JOIN)
 		return flatten_expr(list_nth(rte->joinaliasvars, var->varattno - 1), level);
 	below = level_below(level, var->varno);
@@ -302,6 +304,20 @@ flatten_var(Var *var, FlatLevel *level)
 	return flatten_expr((Node *) tle->expr, below);
 }
 
+/* A column of a composite value, which may be a row before or after a change. */
+static Node *
+flatten_field(FieldSelect *field, FlatLevel *level)
+{
+	Node	   *arg = flatten_expr((Node *) field->arg, level);
+	Node	   *column = fe_changes_field(level->a, field, arg);
+
+	if (column)
+		return column;
+	field = (FieldSelect *) copyObject(field);
+	field->arg = (Expr *) arg;
+	return (Node *) field;
+}
+
 static Node *
 flatten_expr(Node *node, void *arg)
 {
@@ -311,6 +327,8 @@ flatten_expr(Node *node, void *arg)
 		return NULL;
 	if (IsA(node, Var))
 		return flatten_var((Var *) node, level);
+	if (IsA(node, FieldSelect))
+		return flatten_field((FieldSelect *) node, level);
 	if (IsA(node, GroupingFunc))
 		refuse(level, ((GroupingFunc *) node)->location, _("GROUPING() is"), NULL);
 	return expression_tree_mutator(node, flatten_expr, level);
@@ -351,9 +369,14 @@ take_source(FlatLevel *level, int rtindex)
 			   _("joins with UNION ALL are"),
 			   _("Join the feature view with other tables when reading it."));
 	}
+	if (row->arms != NIL && ((FeFlatArm *) linitial(row->arms))->form == FE_FORM_CHANGES)
+		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
+			   _("joins with changes() are"),
+			   _("A feature view reads the changes of one table; join the feature view with other "
+				 "tables when reading it."));
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
-	fe_source_check(level->a, rte->relid);
+	fe_source_check(level->a, rte->relid, true);
 	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0),
 			   _("ONLY a partitioned table, which has no rows of its own, is"), NULL);
@@ -363,6 +386,33 @@ take_source(FlatLevel *level, int rtindex)
 	row->arms = list_make1(arm);
 	row->tables = lappend(row->tables, table);
 	level->tables[rtindex - 1] = list_length(row->tables);
+}
+
+static void
+take_function(FlatLevel *level, int rtindex)
+{
+	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
+	int			location = exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr);
+	Oid			relid = fe_changes_table(level->a, rte);
+	FeFlatArm  *arm;
+
+	if (!OidIsValid(relid))
+		refuse(level, location, _("functions in FROM are"), NULL);
+	if (level->row->arms != NIL)
+		refuse(level, location, _("joins are"),
+			   _("A feature view reads the changes of one table; join the feature view with other "
+				 "tables when reading it."));
+	fe_source_check(level->a, relid, false);
+	arm = palloc0(sizeof(FeFlatArm));
+	arm->source = relid;
+	arm->form = FE_FORM_CHANGES;
+	arm->location = location;
+	level->row->arms = list_make1(arm);
+	level->changes = rtindex;
+	if (!level->a->stream)
+		level->a->any_log = level->a->append_only;
+	level->a->stream = true;
+	level->a->append_only = true;
 }
 
 static void
@@ -377,8 +427,10 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 		return;
 	}
 	if (rte->rtekind == RTE_FUNCTION)
-		refuse(level, exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr),
-			   _("functions in FROM are"), NULL);
+	{
+		take_function(level, rtindex);
+		return;
+	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
 		refuse(level, -1, _("this item of FROM is"), _("A feature view reads one table."));
@@ -607,6 +659,27 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 	}
 }
 
+/* Of changes, rows as a whole must not be left anywhere. */
+static void
+refuse_images(FeAnalysis *a, FeFlat *flat)
+{
+	ListCell   *lc;
+
+	foreach(lc, flat->arms)
+	{
+		FeFlatArm  *arm = lfirst(lc);
+
+		fe_changes_refuse_images(a, (Node *) arm->where);
+		fe_changes_refuse_images(a, (Node *) arm->columns);
+	}
+	fe_changes_refuse_images(a, (Node *) flat->where);
+	foreach(lc, flat->keys)
+		fe_changes_refuse_images(a, ((FeFlatKey *) lfirst(lc))->expr);
+	foreach(lc, flat->targets)
+		fe_changes_refuse_images(a, ((FeFlatTarget *) lfirst(lc))->expr);
+	fe_changes_refuse_images(a, (Node *) flat->having);
+}
+
 FeFlat *
 fe_flatten(FeAnalysis *a, Query *query)
 {
@@ -630,5 +703,6 @@ fe_flatten(FeAnalysis *a, Query *query)
 	}
 	if (list_length(row->tables) > 1)
 		fe_join_tables(a, flat, row->tables);
+	refuse_images(a, flat);
 	return flat;
 }

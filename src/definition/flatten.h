@@ -30,6 +30,7 @@ typedef struct FeFlatLevel
 	struct FeFlatLevel *parent;
 	struct FeFlatLevel **below; /* by range table index - 1 */
 	int		   *tables;			/* the same: number of a table in row->tables, 0 = none */
+	int			changes;		/* range table index of changes(), 0 = none */
 } FeFlatLevel;
 
 extern FeFlatLevel *fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row,

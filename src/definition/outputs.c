@@ -97,9 +97,13 @@ make_agg_var(OutputContext *cxt, Aggref *agg)
 static const char *
 column_name(FePlanBuilder *b, AttrNumber attnum)
 {
+	const FeFlatArm *arm = linitial(b->flat->arms);
+
 	if (b->flat->row_desc)
 		return NameStr(TupleDescAttr(b->flat->row_desc, attnum - 1)->attname);
-	return get_attname(((FeFlatArm *) linitial(b->flat->arms))->source, attnum, false);
+	if (arm->form == FE_FORM_CHANGES)
+		return fe_changes_column_name(arm->source, attnum);
+	return get_attname(arm->source, attnum, false);
 }
 
 static Node *

@@ -125,9 +125,8 @@ fe_catalog_watch(Oid relid)
 
 /* ---- compiling -------------------------------------------------------------------- */
 
-/* The query of a view's rule, as stored; NULL when there is no such view. */
-static Query *
-read_view_query(Oid view)
+Query *
+fe_view_query(Oid view)
 {
 	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -243,9 +242,15 @@ state_fingerprint(const FePlan *plan, int32 generation)
 			appendStringInfo(&buf, "p%.17g %.17g " INT64_FORMAT "|", a->spec->params.lo,
 							 a->spec->params.hi, a->spec->params.n);
 	}
-	/* rows that raise errors are in no state, or there is no state with them */
-	if (plan->options.on_error == FE_ON_ERROR_SKIP)
+	/*
+	 * Rows that raise errors are in no state, or there is no state with them.  Those
+	 * of a stream come once, and never go: what is in its state is right in either
+	 * case.
+	 */
+	if (plan->options.on_error == FE_ON_ERROR_SKIP && !fe_plan_is_stream(plan))
 		appendStringInfoString(&buf, "skip|");
+	if (fe_plan_is_stream(plan) && !plan->options.snapshot)
+		appendStringInfoString(&buf, "no snapshot|");
 	return hash_text(buf.data);
 }
 
@@ -277,7 +282,7 @@ static bool
 compile(FePlan *plan, const FeCatalogRow *row)
 {
 	FeAnalysis	a;
-	Query	   *query = read_view_query(plan->defview);
+	Query	   *query = fe_view_query(plan->defview);
 	Oid			userid;
 	int			sec;
 
@@ -344,6 +349,7 @@ fe_plan_load(int32 viewid, MemoryContext parent)
 	plan = palloc0(sizeof(FePlan));
 	plan->cxt = cxt;
 	plan->viewid = row->viewid;
+	plan->generation = row->generation;
 	plan->name = row->name;
 	plan->relation = row->relation;
 	plan->defview = row->definition;
@@ -602,7 +608,7 @@ FeFlat *
 fe_plan_flatten(const FePlan *plan)
 {
 	FeAnalysis	a;
-	Query	   *query = read_view_query(plan->defview);
+	Query	   *query = fe_view_query(plan->defview);
 
 	if (query == NULL)
 		ereport(ERROR,

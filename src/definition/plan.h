@@ -33,8 +33,21 @@ typedef enum FeRowForm
 	FE_FORM_TABLE,				/* a row of its table */
 	FE_FORM_JOINED,				/* with the rows that are looked up for it */
 	FE_FORM_DIMENSION,			/* rows that are looked up: contribute nothing themselves */
-	FE_FORM_PART				/* of a part of a joined view */
+	FE_FORM_PART,				/* of a part of a joined view */
+	FE_FORM_CHANGES				/* a change of a row of its table (changes.c) */
 } FeRowForm;
+
+/*
+ * Attribute numbers of a change row: what is told of the change, then of each
+ * column of the table its value before and after it.
+ */
+#define FE_CHANGE_OP			1	/* text: c, u, d, r */
+#define FE_CHANGE_COMMITTED_AT	2	/* timestamptz, NULL for r */
+#define FE_CHANGE_LSN			3	/* pg_lsn */
+#define FE_CHANGE_BEFORE_AT		4	/* timestamptz */
+#define FE_CHANGE_FIXED			4
+#define FE_CHANGE_BEFORE(attnum)	(FE_CHANGE_FIXED + 2 * (attnum) - 1)
+#define FE_CHANGE_AFTER(attnum)		(FE_CHANGE_FIXED + 2 * (attnum))
 
 /*
  * One of the inputs of a view.  Row expressions have the same number, meaning
@@ -46,7 +59,15 @@ typedef struct FeArm
 	FeRowForm	form;
 	List	   *rowexprs;		/* Expr *, Vars: varno 1 = the arm's row */
 	int			where;			/* boolean row expression, FE_NO_EXPR */
-	Bitmapset  *source_attrs;	/* attribute numbers needed (plain, >= 1) */
+	Bitmapset  *source_attrs;	/* attribute numbers of the table needed (plain, >= 1) */
+
+	/* FE_FORM_CHANGES */
+	int			location;		/* of the call in the query, for errors at creation */
+	Bitmapset  *before_attrs;	/* source_attrs, needed of the row before ... */
+	Bitmapset  *after_attrs;	/* ... and after the change */
+	bool		uses_lsn;
+	bool		uses_before_at;
+	Bitmapset  *key_attrs;		/* then: the table's primary key, among both of them */
 } FeArm;
 
 /*
@@ -206,6 +227,7 @@ typedef struct FeViewOptions
 	int			time_refresh;	/* s, -1 = the setting */
 	bool		append_only;
 	FeOnError	on_error;
+	bool		snapshot;		/* changes(): begin with the rows that are there */
 	int64		retention;		/* us, how long windows are shown; 0 = for ever */
 	int64		watermark;		/* us behind the highest event time, -1 = none */
 	List	   *online;			/* column names, NIL = all features */
@@ -216,6 +238,7 @@ typedef struct FePlan
 {
 	MemoryContext cxt;
 	int32		viewid;			/* primary key of the catalogue */
+	int32		generation;		/* changes when it is to begin anew */
 	int32		version;		/* changes with every new definition or options */
 	int32		state_version;	/* changes when state must be rebuilt */
 	char	   *name;
@@ -401,6 +424,25 @@ extern void fe_catalog_watch(Oid relid);
  * NULL: its table does not exist (any more).
  */
 extern TupleDesc fe_arm_row_desc(const FeArm *arm);
+
+/*
+ * Is the view over the stream of changes?  Then rows are only ever added, and its
+ * state cannot be built anew from a table.
+ */
+static inline bool
+fe_plan_is_stream(const FePlan *plan)
+{
+	return plan->arms[0].form == FE_FORM_CHANGES;
+}
+
+static inline bool
+fe_plan_uses_before_at(const FePlan *plan)
+{
+	for (int i = 0; i < plan->narms; i++)
+		if (plan->arms[i].uses_before_at)
+			return true;
+	return false;
+}
 
 typedef struct FeRowProgram FeRowProgram;
 

@@ -15,6 +15,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_type.h"
 #include "runtime/compat.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
@@ -53,6 +54,14 @@ typedef struct FindRangeVar
 } FindRangeVar;
 
 static bool
+names_row_type(TypeName *name, Oid relid)
+{
+	Oid			type = LookupTypeNameOid(NULL, name, true);
+
+	return OidIsValid(type) && get_typ_typrelid(type) == relid;
+}
+
+static bool
 find_range_var(Node *node, void *arg)
 {
 	FindRangeVar *find = arg;
@@ -69,6 +78,13 @@ find_range_var(Node *node, void *arg)
 			return true;
 		}
 		return false;
+	}
+	/* changes(NULL::orders) */
+	if (IsA(node, TypeCast) && names_row_type(((TypeCast *) node)->typeName, find->relid) &&
+		find->left-- == 0)
+	{
+		find->location = ((TypeCast *) node)->typeName->location;
+		return true;
 	}
 	return raw_expression_tree_walker(node, find_range_var, arg);
 }

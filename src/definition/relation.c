@@ -82,6 +82,7 @@ fe_create_definition_view(const char *name, Query *query)
 	CommandCounterIncrement();
 	fe_become_self(userid, sec);
 	let_all_read(view);
+	fe_changes_depend_on_tables(view);
 	return view;
 }
 
@@ -150,6 +151,7 @@ fe_record_dependency(Oid relation, Oid definition)
 	ObjectAddressSet(depender, RelationRelationId, relation);
 	ObjectAddressSet(referenced, RelationRelationId, definition);
 	recordDependencyOn(&depender, &referenced, DEPENDENCY_NORMAL);
+	fe_changes_depend_on_tables(definition);
 }
 
 /* Takes back every dependency of the relation on other relations. */

@@ -9,6 +9,8 @@
  * generated column of a table that is rewritten, or of one that this is a partition
  * of, are built anew.
  *
+ * Views over changes() are not: what they have counted had the values of its time.
+ *
  * Runs in the user's backend, in the transaction of ALTER TABLE: the new
  * generation is seen when that commits.  Takes row locks in our catalogue.
  */
@@ -33,7 +35,11 @@ fe_source_rewritten(PG_FUNCTION_ARGS)
 					   "AND a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
 					   "WHERE r.ev_class = c.definition AND a.attgenerated = 's' "
 					   "AND (a.attrelid = pg_event_trigger_table_rewrite_oid() OR a.attrelid IN "
-					   "(SELECT pg_partition_ancestors(pg_event_trigger_table_rewrite_oid()))))",
+					   "(SELECT pg_partition_ancestors(pg_event_trigger_table_rewrite_oid())))) "
+					   "AND NOT EXISTS (SELECT FROM pg_rewrite r JOIN pg_depend d "
+					   "ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid "
+					   "WHERE r.ev_class = c.definition AND d.refclassid = 'pg_proc'::regclass "
+					   "AND d.refobjid = '" FE_SCHEMA ".changes(anyelement)'::regprocedure)",
 					   0, NULL, NULL, NULL);
 	PG_RETURN_NULL();
 }

@@ -28,10 +28,10 @@ fe_arm_row_desc(const FeArm *arm)
 	Relation	rel = RelationIdGetRelation(arm->source);
 	TupleDesc	desc;
 
-	Assert(arm->form == FE_FORM_TABLE);
 	if (rel == NULL)
 		return NULL;
-	desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	desc = arm->form == FE_FORM_CHANGES ? fe_changes_row_desc(RelationGetDescr(rel)) :
+		CreateTupleDescCopy(RelationGetDescr(rel));
 	RelationClose(rel);
 	return desc;
 }

@@ -219,8 +219,17 @@ check_replica_identity(const Source *s)
 			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
 }
 
+/* Of a stream: a row that moves to another partition would be two changes. */
+static void
+refuse_partitions(const Source *s)
+{
+	if (s->form->relkind == RELKIND_PARTITIONED_TABLE)
+		refuse_source(s, _("It is a partitioned table, whose changes as a stream are not supported yet."),
+					  _("Name one of its partitions: changes(NULL::partition)."));
+}
+
 void
-fe_source_check(const FeAnalysis *a, Oid relid)
+fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 {
 	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Source		s = {a, relid, NULL};
@@ -235,7 +244,9 @@ fe_source_check(const FeAnalysis *a, Oid relid)
 	{
 		check_logged(&s);
 		check_security(&s);
-		if (s.form->relkind == RELKIND_PARTITIONED_TABLE)
+		if (!whole_rows)
+			refuse_partitions(&s);
+		else if (s.form->relkind == RELKIND_PARTITIONED_TABLE)
 			check_partitions(&s);
 		else
 			check_replica_identity(&s);

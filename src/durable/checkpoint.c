@@ -55,6 +55,7 @@ typedef struct FeWriting
 	MemoryContext cxt;
 	StringInfoData chunk;
 	XLogRecPtr	lsn;
+	XLogRecPtr	since;			/* what was stored before */
 	bool		full;
 	bool		at_ease;		/* with rests */
 	FeViewShared *view;
@@ -244,6 +245,8 @@ write_row(FeWriting *w)
 		fe_durable_execute("DELETE FROM feature_engine.checkpoint_chunk"
 						   " WHERE viewid = $1 AND cycle < $6",
 						   lengthof(types), types, values, SPI_OK_DELETE);
+	if (fe_plan_uses_before_at(w->plan))
+		fe_durable_times_prune(w->plan->viewid, w->full ? InvalidXLogRecPtr : w->since, w->lsn);
 	fe_inject_point("checkpoint-row");
 	end_transaction();
 }
@@ -271,6 +274,7 @@ write_view(FePlan *plan, FeViewShared *view, bool at_ease)
 		return;
 	}
 	w.lsn = fe_state_saver_lsn(w.saver, &w.full);
+	w.since = fe_state_stored_lsn(view);
 	while (write_chunks(&w))
 		;
 	begin_transaction();

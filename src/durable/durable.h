@@ -46,6 +46,48 @@ extern bool fe_durable_load(const FePlan *plan, const FeStored *stored, FeStateW
 extern void fe_durable_forget(int32 viewid);
 extern void fe_durable_forget_others(List *viewids);
 
+/* ---- history.c: views over changes() ---- */
+
+typedef struct FeHistory
+{
+	XLogRecPtr	began_lsn;		/* what committed from here on is in the view */
+	XLogRecPtr	gap_from;		/* but for its last gap; invalid = none */
+	XLogRecPtr	gap_to;
+} FeHistory;
+
+/* False: this generation of the view has no history yet. */
+extern bool fe_durable_history_find(int32 viewid, int32 generation, FeHistory *history);
+/* Its history begins; gaps of an earlier generation are forgotten. */
+extern void fe_durable_history_begin(int32 viewid, int32 generation, XLogRecPtr lsn);
+/* What committed between these positions is missing. */
+extern void fe_durable_history_gap(int32 viewid, XLogRecPtr from, XLogRecPtr to,
+								   const char *reason);
+
+/* ---- change_times.c: before_at ---- */
+
+typedef struct FeChangeTime
+{
+	int32		viewid;
+	Oid			source;			/* table */
+	bytea	   *key;			/* of the row that was changed */
+	XLogRecPtr	lsn;			/* end of the transaction that did it */
+	XLogRecPtr	change;			/* position of the change in it */
+	TimestampTz at;				/* its commit */
+	bool		deleted;
+} FeChangeTime;
+
+/* When the row was changed last before this change; false: not known. */
+extern bool fe_durable_time_find(const FeChangeTime *change, TimestampTz *at);
+/* Adds those of one view among them; times that are there already stay. */
+extern void fe_durable_times_add(int32 viewid, const FeChangeTime *times, int n);
+/* TRUNCATE, by the transaction that ends at lsn. */
+extern void fe_durable_times_truncate(int32 viewid, Oid source, XLogRecPtr lsn);
+/* Removes those that nobody looks for again when state is stored at a position; SPI
+ * is connected. */
+extern void fe_durable_times_prune(int32 viewid, XLogRecPtr since, XLogRecPtr stored);
+/* All of a view. */
+extern void fe_durable_times_forget(int32 viewid);
+
 /*
  * Writes the cycles that were begun for the live views of the database, in
  * transactions of its own.  at_ease: slowly, as a worker of ours that has time.

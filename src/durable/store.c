@@ -253,5 +253,11 @@ fe_durable_forget_others(List *viewids)
 					   " DELETE FROM feature_engine.checkpoint_chunk"
 					   " WHERE viewid IN (SELECT viewid FROM stored WHERE viewid <> ALL ($1))",
 					   1, types, values, SPI_OK_DELETE);
+	fe_durable_execute("DELETE FROM feature_engine.change_history WHERE viewid <> ALL ($1)",
+					   1, types, values, SPI_OK_DELETE);
+	fe_durable_execute("DELETE FROM feature_engine.change_gap WHERE viewid <> ALL ($1)",
+					   1, types, values, SPI_OK_DELETE);
+	fe_durable_execute("DELETE FROM feature_engine.change_time WHERE viewid <> ALL ($1)",
+					   1, types, values, SPI_OK_DELETE);
 	SPI_finish();
 }

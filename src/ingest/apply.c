@@ -120,6 +120,7 @@ reset_group(FeApply *apply)
 	apply->nops = 0;
 	apply->ntxns = 0;
 	apply->room = 0;
+	apply->times = NULL;
 }
 
 /* ---- merging ------------------------------------------------------------- */
@@ -227,6 +228,9 @@ publish_txn(FeApply *apply, const FeGroupTxn *txn)
 
 	if (apply->job)
 		return;
+	apply->ingest->stream_lsn = txn->end_lsn;
+	if (txn->end_lsn <= pg_atomic_read_u64(&db->applied_lsn))
+		return;					/* read once more */
 	pg_atomic_write_u64(&db->applied_lsn, txn->end_lsn);
 	pg_atomic_write_u64(&db->transactions, pg_atomic_read_u64(&db->transactions) + 1);
 	pg_atomic_write_u64(&db->changes, pg_atomic_read_u64(&db->changes) + txn->changes);
@@ -317,7 +321,10 @@ merge_group(FeApply *apply)
 	int			fits = count_fitting(apply, &room);
 
 	if (fits > 0)
+	{
+		fe_change_times_flush(apply);
 		merge_txns(apply, fits);
+	}
 	if (fits == apply->ntxns)
 		return PASS_DONE;
 	if (fits > 0)
@@ -421,6 +428,8 @@ end_record(FeApply *apply, bool commit)
 {
 	PassResult	result;
 
+	if (unlikely(apply->times != NULL))
+		fe_change_times_relieve(apply);
 	/* what comes after it needs dimensions as it has left them */
 	if (commit && (apply->nops >= FE_GROUP_OPS || apply->net != NULL))
 	{

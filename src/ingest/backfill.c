@@ -187,11 +187,18 @@ end_job(FeIngest *ingest)
 	MemoryContextDelete(job->cxt);
 }
 
+/* Does it begin with the changes that come? */
+static bool
+needs_no_rows(const FeIngestView *view)
+{
+	return fe_plan_is_stream(view->plan) && !view->plan->options.snapshot;
+}
+
 /* Does the view wait for a backfill that can begin? */
 static bool
 is_waiting(FeIngestView *view)
 {
-	if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING)
+	if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING || needs_no_rows(view))
 		return false;
 	if (!fe_partitions_in_between(view->partitions))
 	{
@@ -261,7 +268,7 @@ retry_failed(FeIngest *ingest)
 		FeIngestView *view = lfirst(lc);
 
 		if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED &&
-			view->shared->retry_at <= GetCurrentTimestamp())
+			view->shared->retry_at <= GetCurrentTimestamp() && !fe_history_keeps_state(view))
 			fe_ingest_reset_view(ingest, view);
 	}
 }
@@ -273,11 +280,18 @@ fe_backfill_schedule(FeIngest *ingest)
 
 	fe_ingest_begin_rebuilds(ingest);
 	retry_failed(ingest);
-	if (ingest->pending)
+	if (ingest->pending || fe_history_rewound(ingest))
 		return;
 	foreach(lc, ingest->views)
-		if (ingest->job == NULL && is_waiting(lfirst(lc)))
-			start_job(ingest, lfirst(lc));
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (needs_no_rows(view) &&
+			pg_atomic_read_u32(&view->shared->state) == FE_VIEW_WAITING)
+			(void) fe_history_start_empty(ingest, view);
+		else if (ingest->job == NULL && is_waiting(view))
+			start_job(ingest, view);
+	}
 }
 
 /* ---- the snapshot -------------------------------------------------------------- */
@@ -332,6 +346,11 @@ start_scan(FeIngest *ingest)
 		fe_state_publish_cutoffs(view->writer, fe_clock_now());
 		view->seen = copy_snapshot(job->shared);
 		view->live_lsn = job->shared->snapshot_lsn;
+		if (fe_plan_is_stream(view->plan))
+		{
+			fe_history_clear(view);
+			view->began_lsn = job->shared->snapshot_lsn;
+		}
 		view->applying = true;
 		view->shared->backfill_total = job->shared->rows_expected;
 		fe_ingest_set_state(view, FE_VIEW_BACKFILLING);
@@ -589,7 +608,6 @@ fe_backfill_consume(FeIngest *ingest)
 void
 fe_backfill_finish_views(FeIngest *ingest)
 {
-	XLogRecPtr	applied = pg_atomic_read_u64(&ingest->db->applied_lsn);
 	ListCell   *lc;
 
 	foreach(lc, ingest->views)
@@ -600,7 +618,7 @@ fe_backfill_finish_views(FeIngest *ingest)
 		 * Whatever the snapshot saw has its commit record before live_lsn, so
 		 * past it nothing can be counted twice.
 		 */
-		if (applied < view->live_lsn)
+		if (ingest->stream_lsn < view->live_lsn)
 			continue;
 		if (view->seen)
 			pfree(view->seen);
@@ -608,6 +626,8 @@ fe_backfill_finish_views(FeIngest *ingest)
 		if (!view->scanned)
 			continue;
 		view->scanned = false;
+		fe_history_begin(view);
+		fe_history_caught_up(view);
 		fe_ingest_set_state(view, FE_VIEW_LIVE);
 		ConditionVariableBroadcast(&ingest->db->progress);
 		if (ingest->db->pusher_latch)

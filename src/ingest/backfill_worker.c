@@ -379,7 +379,8 @@ write_row(FeHelper *h, const FePart *part, TupleTableSlot *slot, Datum *values, 
 		if (states[i] == FE_COLUMN_VALUE && col->attlen == -1)
 			values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
 	}
-	fe_record_write_change(&h->buf, FE_RECORD_READ, table, NULL, NULL, values, states);
+	fe_record_write_change(&h->buf, FE_RECORD_READ, table, InvalidXLogRecPtr, NULL, NULL, values,
+						   states);
 }
 
 static void

@@ -63,13 +63,18 @@ fe_checkpoint_position(FeIngest *ingest)
 	XLogRecPtr	position = pg_atomic_read_u64(&ingest->db->applied_lsn);
 	ListCell   *lc;
 
+	if (ingest->stream_lsn != InvalidXLogRecPtr)
+		position = Min(position, ingest->stream_lsn);
 	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
 		XLogRecPtr	replay = fe_state_replay_lsn(view->shared);
+		XLogRecPtr	hold = fe_history_hold(view);
 
 		if (is_applying(view) && replay != InvalidXLogRecPtr)
 			position = Min(position, replay);
+		if (hold != InvalidXLogRecPtr)
+			position = Min(position, hold);
 	}
 	return position;
 }
@@ -159,8 +164,15 @@ is_due(FeIngest *ingest, TimestampTz now)
 		return false;
 	/* a view that became live a moment ago is worth a cycle, too */
 	foreach(lc, ingest->states)
-		changed |= is_live(lfirst(lc)) &&
-			fe_state_stored_lsn(((FeIngestView *) lfirst(lc))->shared) == InvalidXLogRecPtr;
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (!is_live(view))
+			continue;
+		if (view->store_soon)
+			return true;
+		changed |= fe_state_stored_lsn(view->shared) == InvalidXLogRecPtr;
+	}
 	if (wal >= (uint64) fe_setting_checkpoint_wal * 1024 * 1024)
 		return true;
 	if (!changed && wal < FE_IDLE_WAL)
@@ -205,6 +217,13 @@ end_cycle(FeIngest *ingest, TimestampTz now)
 	}
 	if (!complete)
 		return;
+	foreach(lc, ingest->views)
+	{
+		FeIngestView *view = lfirst(lc);
+
+		if (is_live(view) && fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr)
+			view->store_soon = false;
+	}
 	ingest->checkpoint_retry = 0;
 	ingest->checkpoints++;
 	ingest->checkpoint_time = now;
@@ -226,16 +245,16 @@ fe_checkpoint_step(FeIngest *ingest)
 	if (fe_setting_checkpoint_interval == 0)
 		forget_stored(ingest);
 	forget_earlier_builds(ingest);
-	if (fe_apply_in_middle(ingest->apply) || !is_due(ingest, now))
+	/* what is live is ahead of a stream that was rewound: then it has no position */
+	if (fe_apply_in_middle(ingest->apply) || fe_history_rewound(ingest) || !is_due(ingest, now))
 		return;
 	start_cycle(ingest, now);
 }
 
 /* ---- recovery ------------------------------------------------------------------------- */
 
-/* The end of the log, at a position that decoding is sure to reach. */
-static XLogRecPtr
-end_of_log(void)
+XLogRecPtr
+fe_checkpoint_end_of_log(void)
 {
 	XLogRecPtr	lsn = fe_compat_log_message(FE_EXTENSION_NAME, "", 0);
 
@@ -285,8 +304,9 @@ load_parts(FeIngestView *view, const FeStored *stored, const char **why)
 	return exact;
 }
 
-static bool
-load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const char **why)
+bool
+fe_checkpoint_load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored,
+						const char **why)
 {
 	fe_ingest_set_state(view, FE_VIEW_RECOVERING);
 	if (!load_state(view, stored, why))
@@ -300,7 +320,7 @@ load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored, const ch
 	pg_atomic_write_u32(&view->shared->resync, 1);
 	view->applying = true;
 	view->replay_from = stored->lsn;
-	view->live_lsn = end_of_log();
+	view->live_lsn = fe_checkpoint_end_of_log();
 	view->scanned = true;
 	ereport(LOG,
 			(errmsg("feature view \"%s\" has been loaded with " UINT64_FORMAT " entities",
@@ -339,6 +359,15 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 		if (pg_atomic_read_u32(&view->shared->state) != FE_VIEW_WAITING)
 			continue;
 		fe_ingest_begin();
+		if (fe_plan_is_stream(view->plan))
+		{
+			XLogRecPtr	from = fe_history_recover(ingest, view, confirmed);
+
+			if (from != InvalidXLogRecPtr)
+				start = start == InvalidXLogRecPtr ? from : Min(start, from);
+			fe_ingest_end();
+			continue;
+		}
 		found = fe_durable_find(view->plan, &stored, &why);
 		if (found && !fe_slot_reaches(MyDatabaseId, stored.lsn))
 		{
@@ -350,7 +379,7 @@ fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed)
 			why = "partitions were attached, detached or dropped since";
 			found = false;
 		}
-		if (found && load_view(ingest, view, &stored, &why))
+		if (found && fe_checkpoint_load_view(ingest, view, &stored, &why))
 			start = start == InvalidXLogRecPtr ? stored.lsn : Min(start, stored.lsn);
 		else if (why != NULL)
 		{
@@ -388,6 +417,45 @@ server_is_stopping(void)
 	return stopping;
 }
 
+/* One process less that might still be writing. */
+static void
+stop_writing(FeIngest *ingest)
+{
+	if (ingest->checkpoint == NULL)
+		return;
+	TerminateBackgroundWorker(ingest->checkpoint);
+	WaitForBackgroundWorkerShutdown(ingest->checkpoint);
+	ingest->checkpoint = NULL;
+}
+
+/* Is state such that it can be stored, as of a position? */
+static bool
+may_write(FeIngest *ingest)
+{
+	return ingest->ready && fe_setting_checkpoint_interval != 0 &&
+		pg_atomic_read_u32(&ingest->db->merging) == 0 &&
+		!fe_apply_in_middle(ingest->apply) && !fe_history_rewound(ingest);
+}
+
+/*
+ * The slot is gone: state is about to be thrown away, and what is not stored now of
+ * a view over changes() is lost.
+ */
+void
+fe_checkpoint_rescue(FeIngest *ingest)
+{
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, ingest->views)
+		any |= fe_plan_is_stream(((FeIngestView *) lfirst(lc))->plan);
+	if (!any || !may_write(ingest))
+		return;
+	stop_writing(ingest);
+	if (begin_cycle(ingest))
+		fe_durable_write_all(false);
+}
+
 /* Leaves nothing before the slot that pg_upgrade would miss. */
 static void
 leave_slot(FeIngest *ingest)
@@ -414,12 +482,8 @@ fe_checkpoint_at_exit(int code, Datum arg)
 		fe_apply_in_middle(ingest->apply) || !server_is_stopping())
 		return;
 	AbortOutOfAnyTransaction();
-	if (ingest->checkpoint != NULL)
-	{
-		TerminateBackgroundWorker(ingest->checkpoint);
-		WaitForBackgroundWorkerShutdown(ingest->checkpoint);
-	}
-	if (fe_setting_checkpoint_interval != 0 && begin_cycle(ingest))
+	stop_writing(ingest);
+	if (may_write(ingest) && begin_cycle(ingest))
 		fe_durable_write_all(false);
 	leave_slot(ingest);
 }

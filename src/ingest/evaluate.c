@@ -230,7 +230,8 @@ fe_group_push(FeApply *apply, const FeOp *op)
 bool
 fe_evaluate_check_old(FeApply *apply, FeIngestView *view, const FeRecord *rec, int absent_old)
 {
-	if (rec->kind != FE_RECORD_UPDATE && rec->kind != FE_RECORD_DELETE)
+	if ((rec->kind != FE_RECORD_UPDATE && rec->kind != FE_RECORD_DELETE) ||
+		fe_plan_is_stream(view->plan))
 		return true;
 	if (view->plan->options.append_only)
 	{
@@ -247,6 +248,29 @@ fe_evaluate_check_old(FeApply *apply, FeIngestView *view, const FeRecord *rec, i
 		return false;
 	}
 	return true;
+}
+
+/* A view over changes: the record is a row that comes. */
+static void
+evaluate_as_change(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+				   const FeRecord *rec)
+{
+	FeIngestView *view = use->view;
+	FeOp		op;
+	FeOwnerContext owner;
+	bool		in;
+
+	if (!fe_change_row(apply, use, table, rec))
+	{
+		if (fe_pass_part(apply) == 0)
+			left_out(apply, view)->skipped++;
+		return;
+	}
+	fe_owner_enter(&owner, view->plan, fe_row_program_runs_code(view->programs[use->arm]));
+	in = fe_evaluate_row(apply, use, table->change, table->changenulls, 1, &op);
+	fe_owner_leave(&owner);
+	if (in)
+		fe_group_push(apply, &op);
 }
 
 /* A record, for an arm that takes it. */
@@ -272,6 +296,11 @@ evaluate_for_arm(void *arg)
 	bool		has_old = false;
 	bool		has_new = false;
 
+	if (view->plan->arms[use->arm].form == FE_FORM_CHANGES)
+	{
+		evaluate_as_change(apply, use, table, rec);
+		return;
+	}
 	if (view->join)
 	{
 		if (use->arm == 0)
@@ -303,10 +332,14 @@ fe_evaluate_guarded(FeApply *apply, FeIngestView *view, void (*evaluate) (void *
 	PG_TRY();
 	{
 		FeOwnerContext owner;
+		bool		as_owner = !fe_plan_is_stream(view->plan);
 
-		fe_owner_enter(&owner, view->plan, view->runs_code);
+		/* a change row is put together first, partly from a table of our own */
+		if (as_owner)
+			fe_owner_enter(&owner, view->plan, view->runs_code);
 		evaluate(arg);
-		fe_owner_leave(&owner);
+		if (as_owner)
+			fe_owner_leave(&owner);
 	}
 	PG_CATCH();
 	{
@@ -352,10 +385,10 @@ fe_evaluate_decode(FeApply *apply, FeIngestTable *table, const FeRecord *rec, in
 	*absent_old = 0;
 	if (rec->has_old)
 		*absent_old = fe_record_read_image(rec, true, apply->last_columns, table->oldvalues,
-										   table->oldnulls, NULL);
+										   table->oldnulls, table->oldstates);
 	if (rec->has_new)
 		fe_record_read_image(rec, false, apply->last_columns, table->newvalues,
-							 table->newnulls, NULL);
+							 table->newnulls, table->newstates);
 }
 
 void
@@ -459,6 +492,13 @@ fe_evaluate_truncate(FeApply *apply, const FeRecord *rec)
 		if (!fe_evaluate_takes(apply, view) ||
 			(i > 0 && table->uses[i - 1].view == view && view->join == NULL))
 			continue;
+		if (fe_plan_is_stream(view->plan))
+		{
+			/* nothing is ever taken back */
+			if (fe_plan_uses_before_at(view->plan))
+				fe_change_times_truncate(apply, &table->uses[i], table->relid);
+			continue;
+		}
 		apply->current.changes++;
 		if (!fe_pass_takes_view(apply, view))
 			continue;

@@ -57,6 +57,8 @@ typedef struct FeLeftOut
 	uint64		late;			/* by the watermark */
 } FeLeftOut;
 
+typedef struct FeTimes FeTimes;
+
 struct FeApply
 {
 	FeIngest   *ingest;
@@ -74,6 +76,7 @@ struct FeApply
 	int			ntxns;
 	int			max_txns;
 	Size		room;			/* heap bytes that merging may take */
+	FeTimes    *times;			/* of changed rows, for before_at; NULL = none yet */
 
 	/* transaction being read */
 	TransactionId xid;
@@ -188,6 +191,30 @@ extern bool fe_apply_has_room(const FeApply *apply, Size room);
  */
 extern void fe_apply_begin_rows(FeApply *apply, FeBackfillJob *job);
 extern bool fe_apply_merge_rows(FeApply *apply);
+
+/* ---- changes.c ------------------------------------------------------------ */
+
+/*
+ * The change row of a record, into table->change; its images have been read with
+ * their states.  False: the view leaves it out, for the log does not tell all that
+ * is needed of it; ERROR where the view must not.
+ */
+extern bool fe_change_row(FeApply *apply, const FeIngestUse *use, FeIngestTable *table,
+						  const FeRecord *rec);
+
+/* ---- change_times.c ------------------------------------------------------- */
+
+/*
+ * Notes that the record changes a row, whose images are in the table's arrays, at
+ * the current transaction's commit; when it was changed before, false: not known.
+ */
+extern bool fe_change_time(FeApply *apply, const FeIngestUse *use, const FeIngestTable *table,
+						   const FeRecord *rec, TimestampTz *before_at);
+extern void fe_change_times_truncate(FeApply *apply, const FeIngestUse *use, Oid relid);
+/* Before the group is merged: ends the transaction, and begins another. */
+extern void fe_change_times_flush(FeApply *apply);
+/* The same between two records, where there are many; there are some. */
+extern void fe_change_times_relieve(FeApply *apply);
 
 /* ---- evaluate.c ----------------------------------------------------------- */
 

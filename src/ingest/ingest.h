@@ -12,6 +12,7 @@
 
 #include "capture/capture.h"
 #include "definition/plan.h"
+#include "durable/durable.h"
 #include "ingest/row_image.h"
 #include "memory/heap.h"
 #include "runtime/runtime.h"
@@ -66,6 +67,10 @@ typedef struct FeIngestView
 	FePartitions *partitions;	/* of all its tables, as known; in cxt */
 	bool		waits_for_detach;	/* and says so in its status */
 
+	/* over changes() (history.c) */
+	XLogRecPtr	began_lsn;		/* not written down yet: its history begins here */
+	XLogRecPtr	hold_lsn;		/* and can be had from the log as long as nothing is stored */
+	bool		store_soon;		/* a checkpoint is due whatever the time */
 	/* highest event times, for the watermark: see evaluate.c */
 	int64		pass_event_time;	/* of what is merged, in this pass over the batch */
 	int64		event_time;		/* of what is evaluated, the transaction at hand aside */
@@ -94,6 +99,12 @@ typedef struct FeIngestTable
 	bool	   *oldnulls;
 	Datum	   *newvalues;
 	bool	   *newnulls;
+
+	/* where a view is over the table's changes; NULL: none is */
+	Datum	   *change;			/* change row */
+	bool	   *changenulls;
+	char	   *oldstates;		/* FeColumnState, by attribute number - 1 */
+	char	   *newstates;
 } FeIngestTable;
 
 typedef struct FeBackfillJob FeBackfillJob;
@@ -126,6 +137,7 @@ typedef struct FeIngest
 	bool		memory_reported;	/* and everybody was told */
 	XLogRecPtr	confirmed_lsn;
 	XLogRecPtr	published_lsn;	/* by this worker */
+	XLogRecPtr	stream_lsn;		/* what the capture has brought is in up to here; 0 = none yet */
 	TimestampTz started;
 	XLogRecPtr	end_at_start;	/* of the log then */
 	TimestampTz next_sweep;
@@ -146,6 +158,9 @@ typedef struct FeIngest
 /* A transaction with a snapshot, for one piece of the worker's work. */
 extern void fe_ingest_begin(void);
 extern void fe_ingest_end(void);
+
+/* The stream shall go on at an earlier position; no batch is pending. */
+extern void fe_ingest_rewind(FeIngest *ingest, XLogRecPtr lsn);
 
 /* ---- maintain.c --------------------------------------------------------- */
 
@@ -272,6 +287,31 @@ extern void fe_backfill_replace_view(FeIngest *ingest, FeIngestView *old, FeInge
 /* Views whose backfill is complete and that have caught up become live. */
 extern void fe_backfill_finish_views(FeIngest *ingest);
 
+/* ---- history.c: views over changes() --------------------------------------- */
+
+/* Has the stream been read further already than it is now? */
+extern bool fe_history_rewound(const FeIngest *ingest);
+/* Writes down that the view's history begins, when it becomes live; outside transactions. */
+extern void fe_history_begin(FeIngestView *view);
+/* Before its first change; outside transactions. */
+extern void fe_history_clear(const FeIngestView *view);
+/* snapshot => false: false, its tables are not captured yet. */
+extern bool fe_history_start_empty(FeIngest *ingest, FeIngestView *view);
+/* The view is about to stop; it has caught up. */
+extern void fe_history_stop(FeIngest *ingest, FeIngestView *view);
+extern void fe_history_caught_up(FeIngestView *view);
+/* Does a view that has stopped keep what it has? */
+extern bool fe_history_keeps_state(const FeIngestView *view);
+/* Tries views that have stopped again; outside transactions. */
+extern void fe_history_step(FeIngest *ingest);
+/* The slot must stay before this for the view's sake; InvalidXLogRecPtr: no matter. */
+extern XLogRecPtr fe_history_hold(const FeIngestView *view);
+/*
+ * Inside a transaction: loads what is stored of a view that waits.  Returns where
+ * the stream must start, InvalidXLogRecPtr where the view begins anew.
+ */
+extern XLogRecPtr fe_history_recover(FeIngest *ingest, FeIngestView *view, XLogRecPtr confirmed);
+
 /* ---- checkpoint.c --------------------------------------------------------- */
 
 /* Begins a cycle when one is due, looks after the one under way. */
@@ -283,6 +323,13 @@ extern XLogRecPtr fe_checkpoint_position(FeIngest *ingest);
  * Returns where replay starts, InvalidXLogRecPtr where nothing was loaded.
  */
 extern XLogRecPtr fe_checkpoint_recover(FeIngest *ingest, XLogRecPtr confirmed);
+/* Loads a view; false: what is stored is not intact, *why says so. */
+extern bool fe_checkpoint_load_view(FeIngest *ingest, FeIngestView *view, const FeStored *stored,
+									const char **why);
+/* The end of the log, at a position that decoding is sure to reach. */
+extern XLogRecPtr fe_checkpoint_end_of_log(void);
+/* Writes what is live at once, where views over changes() would lose it else. */
+extern void fe_checkpoint_rescue(FeIngest *ingest);
 /* before_shmem_exit callback: an orderly shutdown of the server writes one. */
 extern void fe_checkpoint_at_exit(int code, Datum arg);
 

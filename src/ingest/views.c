@@ -130,6 +130,9 @@ view_adopt(FeIngestView *view, FeIngestView *newer)
 	newer->live_lsn = view->live_lsn;
 	newer->replay_from = view->replay_from;
 	newer->store_is_ours = view->store_is_ours;
+	newer->began_lsn = view->began_lsn;
+	newer->hold_lsn = view->hold_lsn;
+	newer->store_soon = view->store_soon;
 	newer->rebuild = view->rebuild;
 	newer->waits_for_detach = view->waits_for_detach;
 	newer->skips_reported = view->skips_reported;
@@ -167,6 +170,16 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 		if ((state == FE_VIEW_LIVE || state == FE_VIEW_FAILED) &&
 			knows_partitions(view, shared) && fe_join_find_parts(view))
 			view->shared = shared;
+		else if (state == FE_VIEW_RECOVERING && fe_plan_is_stream(plan) &&
+				 shared->resume_lsn != InvalidXLogRecPtr)
+		{
+			/* tried again at once: it goes on where it began to catch up */
+			view->shared = shared;
+			shared->resume_upto = Max(shared->resume_upto,
+									  pg_atomic_read_u64(&ingest->db->applied_lsn));
+			shared->retry_at = 0;
+			fe_view_set_state(shared, FE_VIEW_FAILED);
+		}
 		else
 			fe_view_release(ingest->heap, shared, plan);
 	}
@@ -181,6 +194,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	view->shared->online = online;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
+	view->store_soon = fe_plan_is_stream(plan) && !view->store_is_ours;
 }
 
 static void
@@ -242,6 +256,9 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	view->rebuild = NULL;
 	view->waits_for_detach = false;
 	view->skips_reported = 0;
+	view->began_lsn = InvalidXLogRecPtr;
+	view->hold_lsn = InvalidXLogRecPtr;
+	view->store_soon = false;
 	if (view->seen)
 		pfree(view->seen);
 	view->seen = NULL;
@@ -320,6 +337,7 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	delay = Min(FE_RETRY_FIRST_MS << Min(failures - 1, 12), FE_RETRY_MAX_MS);
 
 	ingest->next_check = 0;
+	fe_history_stop(ingest, view);
 	view->applying = false;
 	/* a backfill that still runs must not bring it to life at its end */
 	fe_backfill_forget_view(ingest, view);
@@ -330,6 +348,9 @@ fe_ingest_fail_view(FeIngest *ingest, FeIngestView *view, const char *message)
 	ConditionVariableBroadcast(&ingest->db->progress);
 	ereport(LOG,
 			(errmsg("feature view \"%s\" has stopped: %s", view->plan->name, message),
+			 fe_history_keeps_state(view) ?
+			 errdetail("It is tried again in %d s, and goes on where it stopped.",
+					   Max(delay / 1000, 1)) :
 			 errdetail("It is rebuilt from its table in %d s.", Max(delay / 1000, 1))));
 }
 
@@ -357,6 +378,7 @@ fe_ingest_lose_state(FeIngest *ingest, const char *why)
 	fe_view_forget_all(MyDatabaseId);
 	fe_heap_reset(ingest->heap);
 	pg_atomic_write_u64(&ingest->db->applied_lsn, 0);
+	ingest->stream_lsn = InvalidXLogRecPtr;
 	pg_atomic_write_u32(&ingest->db->merging, 0);
 	pg_atomic_fetch_add_u64(&ingest->db->generation, 1);
 }
@@ -439,6 +461,9 @@ load_view(FeIngest *ingest, int32 viewid, bool *unfit)
 	if (old && old->plan->state_version == view->plan->state_version)
 	{
 		view_adopt(old, view);
+		/* with other options it may get on: tried at once */
+		if (fe_history_keeps_state(view) && view->plan->version != old->plan->version)
+			view->shared->retry_at = 0;
 		fe_backfill_replace_view(ingest, old, view);
 		compare_partitions(ingest, old, view);
 		view->shared->online = view->plan->options.online_enabled;
@@ -578,6 +603,33 @@ count_arms(FeIngest *ingest)
 	return n;
 }
 
+static bool
+is_source_of_changes(const FeIngestTable *table)
+{
+	for (int i = 0; i < table->nuses; i++)
+		if (fe_plan_is_stream(table->uses[i].view->plan))
+			return true;
+	return false;
+}
+
+/* What views over the table's changes need beside columns. */
+static uint8
+changes_flags(const FeIngestTable *table)
+{
+	uint8		flags = 0;
+
+	for (int i = 0; i < table->nuses; i++)
+	{
+		const FeArm *arm = &table->uses[i].view->plan->arms[table->uses[i].arm];
+
+		if (arm->form != FE_FORM_CHANGES)
+			continue;
+		flags |= arm->uses_lsn || arm->uses_before_at ? FE_CAPTURE_LSN : 0;
+		flags |= !bms_is_empty(arm->before_attrs) ? FE_CAPTURE_OLD_KEY : 0;
+	}
+	return flags;
+}
+
 /*
  * Columns that any of the table's views needs.  Without a lock: waiting here
  * behind a TRUNCATE that waits for the backfill helper, which waits for this
@@ -626,6 +678,14 @@ fill_capture_table(FeCaptureTable *ct, FeIngestTable *table)
 	table->newvalues = palloc0((desc->natts + 1) * sizeof(Datum));
 	table->oldnulls = palloc0((desc->natts + 1) * sizeof(bool));
 	table->newnulls = palloc0((desc->natts + 1) * sizeof(bool));
+	ct->flags = changes_flags(table);
+	if (is_source_of_changes(table))
+	{
+		table->change = palloc0((FE_CHANGE_AFTER(desc->natts) + 1) * sizeof(Datum));
+		table->changenulls = palloc0((FE_CHANGE_AFTER(desc->natts) + 1) * sizeof(bool));
+		table->oldstates = palloc0(desc->natts + 1);
+		table->newstates = palloc0(desc->natts + 1);
+	}
 	RelationClose(rel);
 	return true;
 }
@@ -731,7 +791,11 @@ fe_ingest_check_sources(FeIngest *ingest)
 
 			if (problem && !failed)
 				fe_ingest_fail_view(ingest, view, problem);
-			if (problem || (failed && !full && !view->plan->options.append_only))
+			if (problem && fe_history_keeps_state(view))
+				view->shared->resume_gap = true;
+			/* of a stream, what is missing is found with each change */
+			if (problem || (failed && !full && !view->plan->options.append_only &&
+							!fe_plan_is_stream(view->plan)))
 				view->shared->retry_at = Max(view->shared->retry_at, later);
 		}
 	}

@@ -71,6 +71,14 @@ close_capture(FeIngest *ingest)
 	ingest->pending = NULL;		/* it was the capture's */
 }
 
+void
+fe_ingest_rewind(FeIngest *ingest, XLogRecPtr lsn)
+{
+	Assert(ingest->pending == NULL);
+	close_capture(ingest);
+	ingest->stream_lsn = lsn;
+}
+
 static void
 drop_slot(FeIngest *ingest)
 {
@@ -197,6 +205,7 @@ give_up_slot(FeIngest *ingest)
 			 errdetail("The slot was dropped; the feature views of this database are rebuilt from their tables.")));
 	drop_slot(ingest);
 	pg_atomic_write_u32(&ingest->db->give_up_slot, 0);
+	fe_checkpoint_rescue(ingest);
 	fe_ingest_lose_state(ingest, NULL);
 	load_catalog(ingest);
 }
@@ -211,6 +220,8 @@ ensure_capture(FeIngest *ingest)
 
 	if (ingest->capture)
 		return;
+	if (ingest->stream_lsn != InvalidXLogRecPtr)
+		start = Min(start, ingest->stream_lsn);
 	status = fe_slot_status(MyDatabaseId, NULL, &confirmed, NULL);
 	if (status == FE_SLOT_INVALID)
 	{
@@ -221,6 +232,7 @@ ensure_capture(FeIngest *ingest)
 	{
 		if (start != 0)
 		{
+			fe_checkpoint_rescue(ingest);
 			fe_ingest_lose_state(ingest, "their replication slot is gone");
 			load_catalog(ingest);
 		}
@@ -230,6 +242,7 @@ ensure_capture(FeIngest *ingest)
 	}
 	else if (start != 0 && start < confirmed)
 	{
+		fe_checkpoint_rescue(ingest);
 		fe_ingest_lose_state(ingest, "their replication slot was moved");
 		load_catalog(ingest);
 		start = InvalidXLogRecPtr;
@@ -244,6 +257,7 @@ ensure_capture(FeIngest *ingest)
 	}
 	ingest->capture = fe_capture_open(start, ingest->set);
 	ingest->published_lsn = start;
+	ingest->stream_lsn = start;
 	ingest->checkpoint_time = GetCurrentTimestamp();
 	ingest->checkpoint_end = start;
 	ingest->ready = true;
@@ -265,6 +279,7 @@ publish_position(FeIngest *ingest, XLogRecPtr position)
 			fe_worker_made_progress();
 		ingest->published_lsn = position;
 	}
+	ingest->stream_lsn = Max(ingest->stream_lsn, position);
 	if (position > pg_atomic_read_u64(&db->applied_lsn))
 		pg_atomic_write_u64(&db->applied_lsn, position);
 	ConditionVariableBroadcast(&db->progress);
@@ -448,6 +463,8 @@ work_once(FeIngest *ingest)
 	ensure_capture(ingest);
 	ingest->memory_full = false;
 	check_sources(ingest);
+	fe_history_step(ingest);
+	ensure_capture(ingest);
 	fe_backfill_schedule(ingest);
 	if (!fe_backfill_step(ingest))
 		more = read_and_apply(ingest);

@@ -223,6 +223,14 @@ fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time)
 		pg_atomic_write_u32(&table->cycle, 1);
 }
 
+void
+fe_state_replay_until(FeStateWriter *w, XLogRecPtr lsn)
+{
+	FeTable    *table = w->table;
+
+	pg_atomic_write_u64(&table->replay_end, Max(lsn, pg_atomic_read_u64(&table->replay_end)));
+}
+
 #ifdef USE_ASSERT_CHECKING
 /*
  * Writes an entity, builds another one from the bytes, and finds that it has the

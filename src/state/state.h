@@ -38,6 +38,15 @@ typedef struct FeViewShared
 	TimestampTz last_error_at;
 	TimestampTz retry_at;		/* failed: rebuilt not before */
 	int			failures;
+
+	/*
+	 * Views over changes(), while they have stopped or catch up: what committed
+	 * before is in, and what committed after resume_upto is not.  Ingest worker.
+	 */
+	XLogRecPtr	resume_lsn;		/* InvalidXLogRecPtr: all is in, or nothing is kept */
+	XLogRecPtr	resume_upto;
+	bool		resume_gap;		/* the log does not tell all that lies between */
+
 	double		backfill_total; /* rows expected (estimate), 0 = unknown */
 	pg_atomic_uint64 backfill_done; /* recovering: entities loaded */
 
@@ -291,6 +300,12 @@ extern FeLoadResult fe_state_load(FeStateWriter *w, const char *chunk, Size len,
  * pushed is not known: the pusher must fill and clean Redis (resync).
  */
 extern void fe_state_load_end(FeStateWriter *w, XLogRecPtr start, int64 event_time);
+
+/*
+ * Transactions up to this position come (once more), and entities may have some of
+ * them in them already: as after fe_state_load_end.
+ */
+extern void fe_state_replay_until(FeStateWriter *w, XLogRecPtr lsn);
 
 /* ---- reading ----------------------------------------------------------- */
 

@@ -172,6 +172,9 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	view->last_error_at = 0;
 	view->retry_at = 0;
 	view->failures = 0;
+	view->resume_lsn = InvalidXLogRecPtr;
+	view->resume_upto = InvalidXLogRecPtr;
+	view->resume_gap = false;
 	view->backfill_total = 0;
 	view->online = online;
 	pg_atomic_write_u64(&view->backfill_done, 0);

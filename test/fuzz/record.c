@@ -190,6 +190,7 @@ note_record(Reading *r, const FeCaptureTable *table, const FeRecord *rec)
 			break;
 		default:
 			note_number(r, rec->relid);
+			note_number(r, rec->lsn);
 			if (rec->has_old)
 				note_row(r, table, rec, true);
 			if (rec->has_new)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+import views_changes
 from compare import settled_redis_differences, view_differences
 from redis_client import Redis
 from tap import finish, ok
@@ -114,6 +115,7 @@ def run_seed(seed):
 def finish_seed(conn, redis, seed, made):
     for name, _, _ in VIEWS:
         run(conn, "SELECT drop_feature_view(%s)", (name,))
+    run(conn, views_changes.CLEAN_UP)
     run(conn, "DROP TABLE events")
     deadline = time.monotonic() + 60
     while (run(conn, "SELECT count(*) FROM pg_replication_slots")[0][0] or redis.keys("*")) \

@@ -5,6 +5,7 @@ kind of window that the engine accepts, keys of several types, filters, derived
 features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 """
 
+import views_changes
 import views_generic
 import views_windows
 import views_ml
@@ -35,6 +36,7 @@ CREATE TABLE events (
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
 """ + SOURCES_SCHEMA + views_joins.SCHEMA
+""" + SOURCES_SCHEMA + views_changes.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -202,6 +204,8 @@ VIEWS = [
 # How many key columns, where it is not one.
 NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
 VIEWS += VIEWS_CURRENT
+# first, and so before the first change
+VIEWS[:0] = views_changes.VIEWS
 VIEWS += views_generic.VIEWS
 VIEWS += views_ml.VIEWS
 VIEWS += SOURCES_VIEWS
@@ -226,5 +230,5 @@ def batch_query(name, query):
     """What a view's streamed values must equal."""
     query = views_windows.BATCH.get(name, query)
     # what is stored has T in the place of now(); so must the query that is compared
-    query = query.replace("now()", "feature_engine.now()")
+    query = views_changes.batch_query(query.replace("now()", "feature_engine.now()"))
     return query.replace("GROUP BY", WITHOUT_ERRORS[name]) if name in WITHOUT_ERRORS else query

@@ -16,6 +16,9 @@ from psycopg2 import errors
 from views import VIEWS
 from workload import create_view, run
 
+# views over changes() cannot be built anew: a lost slot is a gap for them
+VIEWS = [view for view in VIEWS if "changes(" not in view[1]]
+
 SMALL_BYTES = 192 << 20  # as in run
 WORKERS = ["ingest", "capture", "checkpoint", "backfill", "pusher", "launcher"]
 STEPS = ["1 second", "30 seconds", "7 minutes", "5 hours", "1 day 3 minutes", "9 days", "31 days"]

@@ -17,6 +17,9 @@ from tap import finish, ok  # noqa: E402
 from views import SCHEMA, VIEWS  # noqa: E402
 from workload import Session, create_view, run  # noqa: E402
 
+# views over changes() cannot be built anew: a lost slot is a gap for them
+VIEWS = [view for view in VIEWS if "changes(" not in view[1]]
+
 SEEDS = [int(s) for s in os.environ.get("TORTURE_SEEDS", "1").split()]
 MINUTES = float(os.environ.get("TORTURE_MINUTES", "0"))
 ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "0" if MINUTES else "40"))

@@ -153,11 +153,14 @@ free_row(const FeCaptureTable *table, Row *row)
 
 /* ---- records ------------------------------------------------------------------ */
 
+static XLogRecPtr written_lsn;	/* of the last change; some tell none */
+
 static void
 write_change(StringInfo buf, FeRecordKind kind, const FeCaptureTable *table,
 			 const Row *old, const Row *new)
 {
-	fe_record_write_change(buf, kind, table, old ? old->values : NULL,
+	written_lsn = random_below(2) ? InvalidXLogRecPtr : 1 + random_below(UINT32_MAX);
+	fe_record_write_change(buf, kind, table, written_lsn, old ? old->values : NULL,
 						   old ? old->states : NULL, new ? new->values : NULL,
 						   new ? new->states : NULL);
 }

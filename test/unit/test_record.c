@@ -78,6 +78,7 @@ change_round_trip(int natts)
 	good = buf.len % 8 == 0 &&
 		fe_record_read(&cursor, copy + buf.len, &rec) &&
 		cursor == copy + buf.len && rec.kind == kind && rec.relid == RELID &&
+		rec.lsn == written_lsn &&
 		rec.has_old == has_old && rec.has_new == has_new &&
 		(!has_old || row_equals(&table, &old, &rec, true)) &&
 		(!has_new || row_equals(&table, &new, &rec, false)) &&
@@ -314,7 +315,8 @@ write_raises(const FeCaptureTable *table, Datum value)
 	initStringInfo(&buf);
 	TEST_TRY(raised)
 	{
-		fe_record_write_change(&buf, FE_RECORD_INSERT, table, NULL, NULL, &value, &state);
+		fe_record_write_change(&buf, FE_RECORD_INSERT, table, InvalidXLogRecPtr, NULL, NULL,
+							   &value, &state);
 	}
 	TEST_END(raised);
 	pfree(buf.data);
