@@ -370,10 +370,13 @@ take_source(FlatLevel *level, int rtindex)
 			   _("Join the feature view with other tables when reading it."));
 	}
 	if (row->arms != NIL && ((FeFlatArm *) linitial(row->arms))->form == FE_FORM_CHANGES)
+	{
+		table->mention = ((FeFlatArm *) linitial(row->arms))->source == rte->relid;
 		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
 			   _("joins with changes() are"),
 			   _("A feature view reads the changes of one table; join the feature view with other "
 				 "tables when reading it."));
+	}
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
 	fe_source_check(level->a, rte->relid, true);
@@ -591,6 +594,15 @@ flatten_current(FlatLevel *top, FeFlat *flat)
 	if (top->row->arms == NIL)
 		refuse(top, fe_targets_location(top->query->targetList), _("a query without a table is"),
 			   NULL);
+	if (list_length(top->row->tables) > 1)
+	{
+		FeFlatTable *second = lsecond(top->row->tables);
+
+		refuse(top, fe_relation_location(top->a, second->relid, second->mention),
+			   _("joins without GROUP BY are"),
+			   _("A view of current values reads one table; join the feature view with other tables "
+				 "when reading it."));
+	}
 	arm = linitial(top->row->arms);
 	if (top->row->desc != NULL || arm->form != FE_FORM_TABLE)
 		refuse_ungrouped(top);
@@ -648,8 +660,9 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 	flat->row_desc = level->row->desc;
 	flat->where = level->row->where;
 	flatten_keys(level, flat);
-	/* the parser has found a primary key among them */
-	flat->determined = level->query->constraintDeps != NIL;
+	/* the parser has found a primary key among them; of a join, it is not known whose */
+	flat->determined = level->query->constraintDeps != NIL &&
+		list_length(level->row->tables) <= 1;
 	take_quals(level, level->query->havingQual, &flat->having);
 	foreach(lc, outer)
 	{

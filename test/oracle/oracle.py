@@ -116,7 +116,7 @@ def finish_seed(conn, redis, seed, made):
     for name, _, _ in VIEWS:
         run(conn, "SELECT drop_feature_view(%s)", (name,))
     run(conn, views_changes.CLEAN_UP)
-    run(conn, "DROP TABLE events")
+    run(conn, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     deadline = time.monotonic() + 60
     while (run(conn, "SELECT count(*) FROM pg_replication_slots")[0][0] or redis.keys("*")) \
             and time.monotonic() < deadline:

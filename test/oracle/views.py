@@ -7,9 +7,8 @@ features, an outer SELECT, CTEs, HAVING, and expressions that depend on T.
 
 import views_changes
 import views_generic
-import views_windows
-import views_ml
 import views_joins
+import views_ml
 import views_windows
 from views_current import VIEWS_CURRENT
 from views_sources import SOURCES_SCHEMA, SOURCES_VIEWS
@@ -35,8 +34,7 @@ CREATE TABLE events (
 );
 ALTER TABLE events REPLICA IDENTITY FULL;
 CREATE INDEX ON events (customer);
-""" + SOURCES_SCHEMA + views_joins.SCHEMA
-""" + SOURCES_SCHEMA + views_changes.SCHEMA
+""" + SOURCES_SCHEMA + views_joins.SCHEMA + views_changes.SCHEMA
 
 NAMED = ", LATERAL (SELECT rolling(created, '7 days') AS w7, rolling(created, '30 days') AS w30," \
         " rolling(created, '90 days') AS w90) w "
@@ -203,12 +201,6 @@ VIEWS = [
 
 # How many key columns, where it is not one.
 NKEYS = {"v_two_keys": 2, "v_key_expression": 2}
-VIEWS += VIEWS_CURRENT
-# first, and so before the first change
-VIEWS[:0] = views_changes.VIEWS
-VIEWS += views_generic.VIEWS
-VIEWS += views_ml.VIEWS
-VIEWS += SOURCES_VIEWS
 
 # The batch query would raise the error: what it must equal is this query. An argument is
 # evaluated for a row of any age, but not for one that is in no window at any time.
@@ -218,10 +210,10 @@ WITHOUT_ERRORS = {
     "v_skips_seldom": " WHERE amount <> 13.37 GROUP BY",
 }
 
-VIEWS += views_windows.VIEWS
-
-
-VIEWS += views_joins.VIEWS
+# those over changes first, and so before the first change
+VIEWS[:0] = views_changes.VIEWS
+VIEWS += (VIEWS_CURRENT + views_generic.VIEWS + views_ml.VIEWS + SOURCES_VIEWS + views_windows.VIEWS
+          + views_joins.VIEWS)
 WITHOUT_ERRORS.update(views_joins.WITHOUT_ERRORS)
 NKEYS.update(views_joins.NKEYS)
 
