@@ -174,7 +174,7 @@ extern bool fe_ingest_sweep_is_due(FeIngest *ingest);
 
 /* Brings ingest->views in line with the catalogue.  False: nothing to serve. */
 extern bool fe_ingest_load_views(FeIngest *ingest);
-/* Rebuilds tables and the capture set from ingest->views. */
+/* tables.c: rebuilds tables and the capture set from ingest->views. */
 extern void fe_ingest_build_tables(FeIngest *ingest);
 extern FeIngestTable *fe_ingest_table(FeIngest *ingest, Oid relid);
 /* Forgets the state of every view: they are built anew (why: for the log, or NULL). */
