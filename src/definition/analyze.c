@@ -1,7 +1,7 @@
 /*
  * analyze.c
  *		From a flattened definition to the plan: row expressions, keys, windows,
- *		tracks of panes, accumulators and their layout.
+ *		tracks of panes, accumulators.
  *
  * Everything equal is kept once: row expressions, windows of a track,
  * accumulators (sum(x), avg(x) and stddev(x) of the same rows share one).
@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
-#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -21,15 +19,6 @@
 #include "utils/typcache.h"
 
 #include "definition/definition.h"
-
-#define PANE_HEADER_SIZE	16	/* state's header of a pane */
-
-/* Are expressions over a row that the arms have in common? */
-static bool
-has_common_row(const FePlanBuilder *b)
-{
-	return b->flat->row_desc != NULL && b->flat->join == NULL;
-}
 
 /* ---- row expressions --------------------------------------------------------- */
 
@@ -246,7 +235,7 @@ analyze_where(FePlanBuilder *b)
 	List	   *conditions;
 
 	fe_split_windows(b->a, b->flat->where, _("the WHERE clause"), &b->where_windows, &conditions);
-	if (has_common_row(b))
+	if (fe_flat_has_common_row(b->flat))
 		b->where_conditions = conditions;
 	else
 		plan->where = add_condition(b, conditions);
@@ -506,228 +495,7 @@ fe_plan_aggs_use_time(const FePlan *plan, const Bitmapset *aggs)
 	return false;
 }
 
-/* ---- sharing of accumulators ------------------------------------------------------------- */
-
-/* An accumulator that holds all that i is there for; i where there is none. */
-static int
-find_shared(FePlanBuilder *b, int i, bool *of_order)
-{
-	const FeAcc *acc = &b->plan->accs[i];
-
-	for (int j = 0; j < b->plan->naccs; j++)
-	{
-		const FeAcc *other = &b->plan->accs[j];
-		FeAccSharing sharing;
-
-		if (j == i || other->track != acc->track || other->filter != acc->filter)
-			continue;
-		sharing = fe_acc_sharing(&b->matches[i], b->flags[i], &b->matches[j]);
-		*of_order = sharing == FE_SHARE_ORDER;
-		if ((sharing == FE_SHARE_ARGUMENT && other->arg == acc->arg) ||
-			(sharing == FE_SHARE_ORDER && other->order == acc->arg))
-			return j;
-	}
-	return i;
-}
-
-/*
- * Leaves accumulators out that another one makes superfluous; their aggregates
- * read that.  What is left out is never what another one is left out for.
- */
-static void
-share_accumulators(FePlanBuilder *b)
-{
-	FePlan	   *plan = b->plan;
-	int		   *shared = palloc(sizeof(int) * (plan->naccs + 1));
-	int		   *moved = palloc(sizeof(int) * (plan->naccs + 1));
-	bool	   *of_order = palloc0(sizeof(bool) * (plan->naccs + 1));
-	int			kept = 0;
-
-	for (int i = 0; i < plan->naccs; i++)
-		shared[i] = find_shared(b, i, &of_order[i]);
-	for (int i = 0; i < plan->naccs; i++)
-	{
-		if (shared[i] != i)
-			continue;
-		plan->accs[kept] = plan->accs[i];
-		b->matches[kept] = b->matches[i];
-		b->flags[kept] = b->flags[i];
-		moved[i] = kept++;
-	}
-	for (int i = 0; i < plan->naggs; i++)
-	{
-		FeAgg	   *agg = &plan->aggs[i];
-
-		if (agg->acc < 0)
-			continue;
-		agg->of_order = shared[agg->acc] != agg->acc && of_order[agg->acc];
-		agg->acc = moved[shared[agg->acc]];
-	}
-	plan->naccs = kept;
-}
-
-/* ---- layout ----------------------------------------------------------------------------- */
-
-static void
-lay_out_track(FePlanBuilder *b, FeTrack *track, int number)
-{
-	FePlan	   *plan = b->plan;
-	FeWindowSet sets[FE_MAX_WINDOWS];
-	FeWindow	windows[FE_MAX_WINDOWS];
-	int			nwindows = track->grid.nwindows;
-	ListCell   *lc;
-
-	memcpy(windows, track->grid.windows, sizeof(FeWindow) * nwindows);
-	foreach(lc, b->sets[number])
-	{
-		FeWindowSet set = 0;
-
-		for (int w = 0; w < plan->nwindows; w++)
-			if (*(FeWindowSet *) lfirst(lc) & ((FeWindowSet) 1 << w))
-				set |= (FeWindowSet) 1 << plan->window_bit[w];
-		sets[foreach_current_index(lc)] = set;
-	}
-	fe_grid_init(&track->grid, windows, nwindows, sets, list_length(b->sets[number]));
-}
-
-/* Offsets count from the start of the accumulators: a pane's header comes first. */
-static void
-lay_out(FePlanBuilder *b)
-{
-	FePlan	   *plan = b->plan;
-
-	plan->lifetime_accs = palloc0(sizeof(int) * (plan->naccs + 1));
-	for (int t = 0; t < plan->ntracks; t++)
-	{
-		plan->tracks[t].pane_size = PANE_HEADER_SIZE;
-		plan->tracks[t].accs = palloc0(sizeof(int) * (plan->naccs + 1));
-		lay_out_track(b, &plan->tracks[t], t);
-	}
-	for (int i = 0; i < plan->naccs; i++)
-	{
-		FeAcc	   *acc = &plan->accs[i];
-
-		/* of a lifetime one there is a single accumulator to read */
-		if (acc->track == FE_LIFETIME)
-			b->flags[i] |= FE_ACC_SINGLE;
-		acc->spec = fe_acc_spec_create(&b->matches[i], b->flags[i]);
-		if (acc->track == FE_LIFETIME)
-		{
-			acc->offset = plan->lifetime_size;
-			plan->lifetime_size += acc->spec->size;
-			plan->lifetime_accs[plan->nlifetime++] = i;
-		}
-		else
-		{
-			FeTrack    *track = &plan->tracks[acc->track];
-
-			acc->offset = track->pane_size - PANE_HEADER_SIZE;
-			track->pane_size += acc->spec->size;
-			track->accs[track->naccs++] = i;
-		}
-	}
-}
-
-/* ---- arms ------------------------------------------------------------------------------- */
-
-/* Which columns of its rows the arm's row program reads. */
-static void
-find_source_attrs(FeArm *arm)
-{
-	Bitmapset  *attrs = NULL;
-	int			i = -1;
-
-	pull_varattnos((Node *) arm->rowexprs, 1, &attrs);
-	while ((i = bms_next_member(attrs, i)) >= 0)
-		arm->source_attrs = bms_add_member(arm->source_attrs,
-										   i + FirstLowInvalidHeapAttributeNumber);
-	if (arm->form == FE_FORM_CHANGES)
-		fe_changes_split_attrs(arm, arm->source_attrs);
-}
-
-/* An expression of the common row over an arm's: folded and checked like any other. */
-static Node *
-arm_expression(FePlanBuilder *b, FeFlatArm *flat, Node *expr, const char *what)
-{
-	FuncExpr   *call;
-
-	expr = eval_const_expressions(NULL, fe_flat_over_arm(expr, flat));
-	call = fe_find_window_call(b->a, expr);
-	if (call)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a window cannot be used below UNION ALL in a feature view"),
-				 errhint("Select the event time there, and write the window in the WHERE or FILTER "
-						 "of the grouped query."),
-				 fe_errposition(b->a, call->location)));
-	fe_refuse_mutable(b->a, expr, what, false);
-	return expr;
-}
-
-/*
- * Every arm has the common row's expressions over its own rows, and as the last
- * one what lets its rows pass: the condition on the common row and its own.
- */
-static void
-make_arm(FePlanBuilder *b, FeFlatArm *flat, FeArm *arm)
-{
-	FePlan	   *plan = b->plan;
-	List	   *conditions = NIL;
-	Node	   *where;
-	ListCell   *lc;
-
-	for (int i = 0; i < plan->where; i++)
-		arm->rowexprs = lappend(arm->rowexprs,
-								arm_expression(b, flat, list_nth(plan->rowexprs, i),
-											   _("an expression")));
-	foreach(lc, flat->where)
-		conditions = lappend(conditions, lfirst(lc));
-	foreach(lc, b->where_conditions)
-		conditions = lappend(conditions, fe_flat_over_arm(lfirst(lc), flat));
-	where = (Node *) make_ands_explicit(conditions);
-	where = arm_expression(b, &(FeFlatArm) {0}, where, _("the WHERE clause"));
-	arm->where = IsA(where, Const) && !((Const *) where)->constisnull &&
-		DatumGetBool(((Const *) where)->constvalue) ? FE_NO_EXPR : plan->where;
-	arm->rowexprs = lappend(arm->rowexprs, where);
-}
-
-static void
-make_arms(FePlanBuilder *b)
-{
-	FePlan	   *plan = b->plan;
-	ListCell   *lc;
-
-	if (has_common_row(b))
-	{
-		plan->where = list_length(plan->rowexprs);
-		plan->rowexprs = lappend(plan->rowexprs, make_ands_explicit(b->where_conditions));
-	}
-	plan->narms = list_length(b->flat->arms);
-	plan->arms = palloc0(sizeof(FeArm) * plan->narms);
-	foreach(lc, b->flat->arms)
-	{
-		FeFlatArm  *flat = lfirst(lc);
-		FeArm	   *arm = &plan->arms[foreach_current_index(lc)];
-
-		arm->source = flat->source;
-		arm->form = flat->form;
-		arm->location = flat->location;
-		if (has_common_row(b))
-			make_arm(b, flat, arm);
-		else if (arm->form == FE_FORM_DIMENSION)
-			arm->where = FE_NO_EXPR;
-		else
-		{
-			arm->rowexprs = plan->rowexprs;
-			arm->where = plan->where;
-		}
-		if (plan->join)
-			arm->source_attrs = fe_join_source_attrs(plan->join, foreach_current_index(lc));
-		else
-			find_source_attrs(arm);
-	}
-	fe_changes_check_arms(b->a, plan);
-}
+/* ---- all of it ------------------------------------------------------------------------ */
 
 static void
 analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
@@ -746,9 +514,9 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 	analyze_where(&b);
 	analyze_keys(&b);
 	fe_analyze_outputs(&b);
-	share_accumulators(&b);
-	lay_out(&b);
-	make_arms(&b);
+	fe_plan_share_accumulators(&b);
+	fe_plan_lay_out(&b);
+	fe_plan_make_arms(&b);
 	if (plan->join)
 		fe_join_make_parts(&b);
 }

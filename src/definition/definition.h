@@ -114,6 +114,13 @@ typedef struct FeFlatTable
 	List	   *on;				/* Node *, ANDed: conditions of that outer join */
 } FeFlatTable;
 
+/* Are expressions over a row that the arms have in common? */
+static inline bool
+fe_flat_has_common_row(const FeFlat *flat)
+{
+	return flat->row_desc != NULL && flat->join == NULL;
+}
+
 extern FeFlat *fe_flatten(FeAnalysis *a, Query *query);
 /* An expression over the row as one over an arm's row; a copy. */
 extern Node *fe_flat_over_arm(Node *expr, const FeFlatArm *arm);
@@ -263,6 +270,12 @@ extern int	fe_plan_add_aggregate(FePlanBuilder *b, Aggref *agg);
 extern int	fe_plan_add_current(FePlanBuilder *b, Var *column);
 extern int	fe_plan_add_window(FePlanBuilder *b);
 extern void fe_analyze_outputs(FePlanBuilder *b);
+/* layout.c: accumulators that another one makes superfluous are left out ... */
+extern void fe_plan_share_accumulators(FePlanBuilder *b);
+/* ... and the others get their places. */
+extern void fe_plan_lay_out(FePlanBuilder *b);
+/* arms.c: last, when all row expressions are known */
+extern void fe_plan_make_arms(FePlanBuilder *b);
 /* Options that name columns: online, the key template. */
 extern void fe_apply_options(FePlan *plan);
 
