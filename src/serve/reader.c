@@ -36,6 +36,8 @@ raise_not_ready(FePlan *plan, FeViewShared *shared, FeViewState state)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature view \"%s\" has stopped", plan->name),
 				 fe_may_see_errors(plan->owner) ? errdetail("%s", error) : 0,
+				 fe_plan_is_stream(plan) ?
+				 errhint("It goes on by itself, from where it stopped, when the reason is gone; see feature_engine.status. Set feature_engine.allow_stale to read the last values.") :
 				 errhint("It is rebuilt by itself; see feature_engine.status. Set feature_engine.allow_stale to read the last values.")));
 	}
 	if (state == FE_VIEW_RECOVERING)

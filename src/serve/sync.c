@@ -48,6 +48,7 @@ typedef struct FeSyncFailure
 {
 	int			count;
 	bool		replacement;	/* the first one's new definition */
+	bool		stream;			/* it is over changes() */
 	char		name[NAMEDATALEN];
 	char		error[FE_ERROR_LEN];
 } FeSyncFailure;
@@ -59,6 +60,7 @@ note_failure(FeSyncFailure *failure, FePlan *plan, FeViewShared *shared)
 		return;
 	strlcpy(failure->name, plan->name, sizeof(failure->name));
 	failure->replacement = plan->replaces != 0;
+	failure->stream = fe_plan_is_stream(plan);
 	if (fe_may_see_errors(plan->owner))
 		fe_view_get_error(shared, failure->error, sizeof(failure->error));
 	else
@@ -82,6 +84,8 @@ raise_failure(const FeSyncFailure *failure)
 			 errdetail_plural("%s; %d other view has stopped, too",
 							  "%s; %d other views have stopped, too",
 							  failure->count - 1, failure->error, failure->count - 1),
+			 failure->stream ?
+			 errhint("All other feature views are caught up. It goes on by itself, from where it stopped, when the reason is gone; see feature_engine.status, and sync(view => ...) to wait for one view.") :
 			 errhint("All other feature views are caught up. It is rebuilt by itself; see feature_engine.status, and sync(view => ...) to wait for one view.")));
 }
 
