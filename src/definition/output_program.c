@@ -129,7 +129,7 @@ static Datum
 eval_at_time(FeOutputProgram *prog, ExprState *state, bool *isnull)
 {
 	FeTime		old = fe_clock_set_eval_time(prog->time);
-	FeWatermark old_watermark = fe_clock_set_watermark(prog->watermark);
+	volatile FeWatermark old_watermark = fe_clock_set_watermark(prog->watermark);
 	Datum		result = (Datum) 0;
 
 	PG_TRY();

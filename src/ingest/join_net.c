@@ -474,7 +474,7 @@ push_corrected(FeApply *apply, const FeOp *op, int64 count)
 
 	if (count < 0)
 		copy.delta.sign = -copy.delta.sign;
-	for (int64 i = 0; i < Abs(count); i++)
+	for (int64 i = 0; i < (count < 0 ? -count : count); i++)
 		fe_group_push(apply, &copy);
 }
 
