@@ -61,9 +61,9 @@ static char *
 window_start_text(FeTime start)
 {
 	int64		usecs = start - FE_WINDOW_EPOCH;
-	int64		rest = Abs(usecs % USECS_PER_SEC);
+	int64		distance = usecs < 0 ? -usecs : usecs;
 	char	   *text = psprintf("%s" INT64_FORMAT ".%06d", usecs < 0 ? "-" : "",
-								Abs(usecs / USECS_PER_SEC), (int) rest);
+								distance / USECS_PER_SEC, (int) (distance % USECS_PER_SEC));
 	char	   *end = text + strlen(text);
 
 	while (end[-1] == '0')
