@@ -89,7 +89,7 @@ static void
 compare_once(const FePlan *plan, int sample, List **differences)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	FeWatermark old_watermark = fe_clock_set_watermark(current_watermark(plan));
+	volatile FeWatermark old_watermark = fe_clock_set_watermark(current_watermark(plan));
 	FeTime		old = fe_clock_set_eval_time(fe_as_of_is_set ? fe_as_of : fe_clock_now());
 
 	PG_TRY();
