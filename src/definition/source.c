@@ -57,12 +57,12 @@ check_kind(const Source *s)
 			return;
 		case RELKIND_VIEW:
 			refuse_source(s, _("It is a view."),
-						  _("Name the table that it reads, or pass a view over one table as the "
+						  _("Name the tables that it reads, or pass the view itself as the "
 							"definition: create_feature_view('name', 'that_view'::regclass)."));
 			break;
 		case RELKIND_MATVIEW:
 			refuse_source(s, _("It is a materialized view."),
-						  _("Name the table that it reads."));
+						  _("Name the tables that it reads."));
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			refuse_source(s, _("It is a foreign table, whose changes are not in this server's "
@@ -90,7 +90,7 @@ check_logged(const Source *s)
 	if (s->form->relkind != RELKIND_PARTITIONED_TABLE &&
 		find_inheritance_children(s->relid, NoLock) != NIL)
 		refuse_source(s, _("Other tables inherit from it."),
-					  _("Feature views read one table; inheritance is not supported."));
+					  _("Use a partitioned table; inheritance is not supported."));
 }
 
 static void
