@@ -349,6 +349,18 @@ take_quals(FlatLevel *level, Node *quals, List **to)
 		*to = lappend(*to, flatten_expr(quals, level));
 }
 
+/* Does the level's FROM name several tables? */
+static bool
+several_tables(const Query *query)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+		n += ((RangeTblEntry *) lfirst(lc))->rtekind == RTE_RELATION;
+	return n > 1;
+}
+
 static void
 take_source(FlatLevel *level, int rtindex)
 {
@@ -378,6 +390,8 @@ take_source(FlatLevel *level, int rtindex)
 	}
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
+	if (row->tables != NIL || several_tables(level->query))
+		level->a->joined = true;
 	fe_source_check(level->a, rte->relid, true);
 	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0),

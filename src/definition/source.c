@@ -198,6 +198,7 @@ check_partitions(const Source *s)
 				 errdetail("An update or delete takes the old row out of the features, so the old row "
 						   "must be in the write-ahead log. A partition does not take the replica "
 						   "identity of the table above."),
+				 s->a->joined ? errhint("%.*s", (int) strlen(statements) - 1, statements) :
 				 errhint("%sor, if rows are only ever inserted, create the feature view with "
 						 "append_only => true.", statements),
 				 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
@@ -214,6 +215,7 @@ check_replica_identity(const Source *s)
 					NameStr(s->form->relname)),
 			 errdetail("An update or delete takes the old row out of the features, so the old row "
 					   "must be in the write-ahead log."),
+			 s->a->joined ? errhint("ALTER TABLE %s REPLICA IDENTITY FULL;", qualified_name(s)) :
 			 errhint("ALTER TABLE %s REPLICA IDENTITY FULL; or, if rows are only ever inserted, "
 					 "create the feature view with append_only => true.", qualified_name(s)),
 			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
