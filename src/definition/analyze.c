@@ -284,6 +284,7 @@ check_append_only(FePlanBuilder *b, Aggref *agg, const FeAggMatch *match)
 					match->final->name),
 			 errdetail("Its state does not tell which rows it is made of, so that an update or "
 					   "delete could not be taken out of it."),
+			 b->a->joined ? errhint("Use count(DISTINCT ...), which is exact.") :
 			 errhint("Use count(DISTINCT ...), which is exact; or, if rows are only ever inserted, "
 					 "create the feature view with append_only => true."),
 			 fe_errposition(b->a, agg->location)));

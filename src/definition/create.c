@@ -151,7 +151,7 @@ fe_definition_text_of_view(Oid view)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a view", get_rel_name(view)),
-				 errhint("Pass a view over one table, or the query as text.")));
+				 errhint("Pass a view, or the query as text.")));
 	acl = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_VIEW, get_rel_name(view));

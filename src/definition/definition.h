@@ -25,6 +25,8 @@ typedef struct FeAnalysis
 	bool		stream;			/* set by flattening: over changes(), whose rows stay; then
 								 * append_only is set, too ... */
 	bool		any_log;		/* ... and this, if the user has */
+	bool		joined;			/* set by flattening: tables are joined, so append_only is no
+								 * way out and no hint offers it */
 	Oid			user;			/* whose rights count, InvalidOid = the current user */
 } FeAnalysis;
 

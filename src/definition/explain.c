@@ -60,6 +60,7 @@ explain_partitions(ExplainContext *cxt, Oid source, const char *name)
 
 	put(cxt, "source", name, statements == NULL ?
 		"partitioned, replica identity FULL of every partition: updates and deletes are followed" :
+		cxt->plan->join ? psprintf("partitioned; needs %.*s", (int) strlen(statements) - 1, statements) :
 		psprintf("partitioned; needs %sor append_only => true", statements));
 }
 

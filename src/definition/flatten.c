@@ -172,7 +172,7 @@ refuse_expressions(FlatLevel *level)
 				 "sum(x) FILTER (WHERE rolling(event_time, '7 days'))."));
 	if (query->hasSubLinks)
 		refuse(level, node_location(query, T_SubLink), _("subqueries in expressions are"),
-			   _("A feature view reads one table."));
+			   _("Rows of other tables are looked up by a unique key with JOIN or LEFT JOIN in FROM."));
 	if (query->hasTargetSRFs && find_set_returning((Node *) query->targetList, &returning))
 		refuse(level, returning.location, _("set-returning functions are"), NULL);
 	if (query->groupingSets != NIL || query->groupDistinct)
@@ -349,6 +349,18 @@ take_quals(FlatLevel *level, Node *quals, List **to)
 		*to = lappend(*to, flatten_expr(quals, level));
 }
 
+/* Does the level's FROM name several tables? */
+static bool
+several_tables(const Query *query)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+		n += ((RangeTblEntry *) lfirst(lc))->rtekind == RTE_RELATION;
+	return n > 1;
+}
+
 static void
 take_source(FlatLevel *level, int rtindex)
 {
@@ -374,11 +386,12 @@ take_source(FlatLevel *level, int rtindex)
 		table->mention = ((FeFlatArm *) linitial(row->arms))->source == rte->relid;
 		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
 			   _("joins with changes() are"),
-			   _("A feature view reads the changes of one table; join the feature view with other "
-				 "tables when reading it."));
+			   _("Join the feature view with other tables when reading it."));
 	}
 	if (rte->tablesample)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
+	if (row->tables != NIL || several_tables(level->query))
+		level->a->joined = true;
 	fe_source_check(level->a, rte->relid, true);
 	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
 		refuse(level, fe_relation_location(level->a, rte->relid, 0),
@@ -402,9 +415,8 @@ take_function(FlatLevel *level, int rtindex)
 	if (!OidIsValid(relid))
 		refuse(level, location, _("functions in FROM are"), NULL);
 	if (level->row->arms != NIL)
-		refuse(level, location, _("joins are"),
-			   _("A feature view reads the changes of one table; join the feature view with other "
-				 "tables when reading it."));
+		refuse(level, location, _("joins with changes() are"),
+			   _("Join the feature view with other tables when reading it."));
 	fe_source_check(level->a, relid, false);
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = relid;
@@ -436,7 +448,9 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
-		refuse(level, -1, _("this item of FROM is"), _("A feature view reads one table."));
+		refuse(level, -1, _("this item of FROM is"),
+			   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, or "
+				 "changes()."));
 	fe_flatten_projection(below);
 }
 

@@ -57,12 +57,12 @@ check_kind(const Source *s)
 			return;
 		case RELKIND_VIEW:
 			refuse_source(s, _("It is a view."),
-						  _("Name the table that it reads, or pass a view over one table as the "
+						  _("Name the tables that it reads, or pass the view itself as the "
 							"definition: create_feature_view('name', 'that_view'::regclass)."));
 			break;
 		case RELKIND_MATVIEW:
 			refuse_source(s, _("It is a materialized view."),
-						  _("Name the table that it reads."));
+						  _("Name the tables that it reads."));
 			break;
 		case RELKIND_FOREIGN_TABLE:
 			refuse_source(s, _("It is a foreign table, whose changes are not in this server's "
@@ -90,7 +90,7 @@ check_logged(const Source *s)
 	if (s->form->relkind != RELKIND_PARTITIONED_TABLE &&
 		find_inheritance_children(s->relid, NoLock) != NIL)
 		refuse_source(s, _("Other tables inherit from it."),
-					  _("Feature views read one table; inheritance is not supported."));
+					  _("Use a partitioned table; inheritance is not supported."));
 }
 
 static void
@@ -198,6 +198,7 @@ check_partitions(const Source *s)
 				 errdetail("An update or delete takes the old row out of the features, so the old row "
 						   "must be in the write-ahead log. A partition does not take the replica "
 						   "identity of the table above."),
+				 s->a->joined ? errhint("%.*s", (int) strlen(statements) - 1, statements) :
 				 errhint("%sor, if rows are only ever inserted, create the feature view with "
 						 "append_only => true.", statements),
 				 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));
@@ -214,6 +215,7 @@ check_replica_identity(const Source *s)
 					NameStr(s->form->relname)),
 			 errdetail("An update or delete takes the old row out of the features, so the old row "
 					   "must be in the write-ahead log."),
+			 s->a->joined ? errhint("ALTER TABLE %s REPLICA IDENTITY FULL;", qualified_name(s)) :
 			 errhint("ALTER TABLE %s REPLICA IDENTITY FULL; or, if rows are only ever inserted, "
 					 "create the feature view with append_only => true.", qualified_name(s)),
 			 fe_errposition(s->a, fe_relation_location(s->a, s->relid, 0))));

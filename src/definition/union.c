@@ -179,8 +179,7 @@ fe_flatten_union(FeFlatLevel *level)
 	if (row->arms != NIL)
 		fe_flat_refuse(level, fe_targets_location(level->query->targetList),
 					   _("joins with UNION ALL are"),
-					   _("A feature view reads the rows of one table, or of several with UNION ALL; "
-						 "join the feature view with other tables when reading it."));
+					   _("Join the feature view with other tables when reading it."));
 	row->arms = arms_of(level, level->query->setOperations);
 	row->desc = describe_row(level->query);
 }

@@ -66,7 +66,7 @@ typedef struct FeRange
 	int64		hi;
 } FeRange;
 
-/* The default hop of rolling(ts, width): see the design's table. */
+/* The default hop of rolling(ts, width): the widest step of at most width / 100. */
 extern int64 fe_window_default_hop(int64 width);
 /* floor(t, step) from the Unix epoch, or from an origin; step 0 gives t. */
 extern int64 fe_window_floor(int64 t, int64 step);
