@@ -200,6 +200,15 @@ SELECT sync(view => 'notes') IS NOT NULL AS synced;
 SELECT * FROM notes ORDER BY op;
 SELECT skipped, gaps FROM status WHERE name = 'notes';
 
+-- Another retention would need other state, and cost it its history.
+SELECT create_feature_view('daily', $$SELECT op, tumble(committed_at, '1 day') AS w, count(*) AS n
+    FROM changes(NULL::plain) GROUP BY 1, 2$$, retention => '30 days');
+SELECT sync(view => 'daily') IS NOT NULL AS synced;
+SELECT alter_feature_view('daily', retention => '60 days');
+SELECT alter_feature_view('daily', reset => ARRAY['retention']);
+SELECT alter_feature_view('daily', retention => '30 days', watermark => '1 hour');
+SELECT drop_feature_view('daily');
+
 -- ---- rights: as if the table were named ----
 
 CREATE ROLE changes_reader;

@@ -155,19 +155,22 @@ reset_options(FeViewOptions *options, ArrayType *names)
  * retention interval, watermark interval)
  *
  * Another on_error or retention means other state (plan.c has it in the fingerprint): the
- * ingest worker builds the view anew, at once also where it had stopped.
+ * ingest worker builds the view anew, at once also where it had stopped.  One over changes()
+ * cannot be: another retention would cost it its history, and is refused.
  */
 Datum
 fe_alter_feature_view(PG_FUNCTION_ARGS)
 {
 	FeCatalogRow *row;
 	FePlan	   *plan;
+	int64		retention;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("name of a feature view must not be NULL")));
 	row = own_view(PG_GETARG_TEXT_PP(0), false);
+	retention = row->options.retention;
 	if (!PG_ARGISNULL(6))
 		reset_options(&row->options, PG_GETARG_ARRAYTYPE_P(6));
 	fe_options_from_args(fcinfo, 1, &row->options);
@@ -176,6 +179,12 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 	plan = fe_plan_load(row->viewid, CurrentMemoryContext);
 	plan->options = row->options;
 	fe_apply_options(plan);
+	if (row->options.retention != retention && fe_plan_is_stream(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("retention of a feature view over changes cannot be altered"),
+				 errdetail("It would need other state, and changes cannot be read again."),
+				 errhint("create_feature_view(..., replace => true) with another retention begins a new history.")));
 	fe_check_clashes(plan, row->viewid);
 	row->version++;
 	fe_catalog_update(row);
