@@ -320,14 +320,23 @@ load_plans(MemoryContext cxt)
 	return plans;
 }
 
-/* A view, or a part of one, if it is live in today's layout. */
+/* Is its state complete?  So it is of a stream that has stopped, and keeps it, too. */
+static bool
+is_complete(FeViewShared *view)
+{
+	uint32		state = pg_atomic_read_u32(&view->state);
+
+	return state == FE_VIEW_LIVE ||
+		(state == FE_VIEW_FAILED && view->resume_lsn != InvalidXLogRecPtr);
+}
+
+/* A view, or a part of one, if it is complete in today's layout. */
 static void
-write_if_live(FePlan *plan, bool at_ease)
+write_if_complete(FePlan *plan, bool at_ease)
 {
 	FeViewShared *view = fe_view_find(MyDatabaseId, plan->viewid);
 
-	if (view != NULL && view->state_version == plan->state_version &&
-		pg_atomic_read_u32(&view->state) == FE_VIEW_LIVE)
+	if (view != NULL && view->state_version == plan->state_version && is_complete(view))
 		write_view(plan, view, at_ease);
 }
 
@@ -342,9 +351,9 @@ fe_durable_write_all(bool at_ease)
 	{
 		FePlan	   *plan = lfirst(lc);
 
-		write_if_live(plan, at_ease);
+		write_if_complete(plan, at_ease);
 		for (int i = 0; plan->join && i < plan->join->nparts; i++)
-			write_if_live(plan->join->parts[i], at_ease);
+			write_if_complete(plan->join->parts[i], at_ease);
 	}
 	MemoryContextDelete(cxt);
 }

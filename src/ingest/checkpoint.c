@@ -56,6 +56,21 @@ is_live(const FeIngestView *view)
 		pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 }
 
+/*
+ * The position as of which the view can be stored, and replayed from; none if its
+ * state is not complete.  A stream that has stopped keeps its state, and may be
+ * like that for long: a restart must find it.
+ */
+static XLogRecPtr
+storable_at(FeIngest *ingest, const FeIngestView *view)
+{
+	if (is_live(view))
+		return pg_atomic_read_u64(&ingest->db->applied_lsn);
+	if (pg_atomic_read_u32(&view->shared->state) == FE_VIEW_FAILED && fe_history_keeps_state(view))
+		return view->shared->resume_lsn;
+	return InvalidXLogRecPtr;
+}
+
 /* Replay after a crash starts here at the latest: so far the slot may move. */
 XLogRecPtr
 fe_checkpoint_position(FeIngest *ingest)
@@ -113,11 +128,10 @@ forget_earlier_builds(FeIngest *ingest)
 	}
 }
 
-/* Begins a cycle for every live view. */
+/* Begins a cycle for every view that can be stored. */
 static bool
 begin_cycle(FeIngest *ingest)
 {
-	XLogRecPtr	lsn = pg_atomic_read_u64(&ingest->db->applied_lsn);
 	bool		any = false;
 	ListCell   *lc;
 
@@ -125,8 +139,9 @@ begin_cycle(FeIngest *ingest)
 	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
+		XLogRecPtr	lsn = storable_at(ingest, view);
 
-		if (!is_live(view))
+		if (lsn == InvalidXLogRecPtr)
 			continue;
 		fe_state_cycle_begin(view->writer, lsn, wants_full(view->shared));
 		any = true;
@@ -162,16 +177,17 @@ is_due(FeIngest *ingest, TimestampTz now)
 
 	if (fe_setting_checkpoint_interval == 0 || now < ingest->checkpoint_retry)
 		return false;
-	/* a view that became live a moment ago is worth a cycle, too */
+	/* a view that became live a moment ago is worth a cycle, too, even if it has stopped since */
 	foreach(lc, ingest->states)
 	{
 		FeIngestView *view = lfirst(lc);
+		bool		stored = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
 
-		if (!is_live(view))
+		if (storable_at(ingest, view) == InvalidXLogRecPtr)
 			continue;
-		if (view->store_soon)
+		if (view->store_soon && (!stored || is_live(view)))
 			return true;
-		changed |= fe_state_stored_lsn(view->shared) == InvalidXLogRecPtr;
+		changed |= !stored;
 	}
 	if (wal >= (uint64) fe_setting_checkpoint_wal * 1024 * 1024)
 		return true;
