@@ -5,6 +5,8 @@ piece. What the installed extension offers (functions that come and go with vers
 the catalogue: a template is used where all functions that it names exist.
 """
 
+from gen_types import Joined
+
 WIDTHS = ["10 minutes", "1 hour", "5 hours", "1 day", "7 days", "30 days"]
 COMPARISONS = ["=", "<>", "<", "<=", ">", ">="]
 
@@ -31,7 +33,6 @@ class Definition:
         self.having = []
         self.outer = None			# (expression over f.v0 ...)
         self.grouped = True
-        self.tables = []
 
     def columns(self):
         return ([(f"k{i}", k) for i, k in enumerate(self.keys)] + [(f"v{i}", f) for i, f in enumerate(self.features)])
@@ -245,6 +246,31 @@ def dressed(rnd, f):
 
 # ---- definitions ---------------------------------------------------------------------
 
+def joined(rnd, tables, dimensions):
+    """FROM with one to three joins: (text, what has the columns, conditions for WHERE)."""
+    t = rnd.choice(tables)
+    text, where, used = t.name, [], []
+    for i in range(rnd.choice([1, 1, 1, 2, 2, 3])):
+        d, alias = rnd.choice(dimensions), f"x{i}"
+        on = []
+        for key, partner in zip(d.keys, d.partners):
+            sides = [f"{alias}.{key.name}", partner.name]
+            rnd.shuffle(sides)
+            on.append(" = ".join(sides))
+        used.append((alias, d))
+        kind = rnd.random()
+        if kind < 0.4:
+            text += f" LEFT JOIN {d.name} {alias} ON {' AND '.join(on)}"
+        elif kind < 0.85:
+            if rnd.random() < 0.2:
+                on.append(condition(rnd, Joined(t, used)))
+            text += f" JOIN {d.name} {alias} ON {' AND '.join(on)}"
+        else:
+            text += f" CROSS JOIN {d.name} {alias}"
+            where += on
+    return text, Joined(t, used), where
+
+
 def source_of(rnd, tables, known):
     """FROM over the columns of the tables, which have the same ones: (text, tables read)."""
     t = rnd.choice(tables)
@@ -261,11 +287,15 @@ def source_of(rnd, tables, known):
     return t.name, [t]
 
 
-def grouped(rnd, tables, known):
-    source, read = source_of(rnd, tables, known)
-    table = read[0]
-    d = Definition(source)
-    d.tables = read
+def grouped(rnd, tables, dimensions, known):
+    if rnd.random() < 0.2:
+        source, table, where = joined(rnd, tables, dimensions)
+        d = Definition(source)
+        d.where += where
+    else:
+        source, read = source_of(rnd, tables, known)
+        table = read[0]
+        d = Definition(source)
     for _ in range(rnd.choice([1, 1, 1, 2])):
         text, loose = value(rnd, table, "key")
         if text not in [k.expr for k in d.keys]:
@@ -296,11 +326,11 @@ def grouped(rnd, tables, known):
     return d
 
 
-def current(rnd, tables, known):
+def current(rnd, tables, dimensions, known):
     """Current values: a view without GROUP BY."""
     t = rnd.choice(tables)
     d = Definition(t.name)
-    d.tables = [t]
+    d.table = t
     d.grouped = False
     d.keys.append(Feature("pk"))
     for _ in range(rnd.randint(1, 5)):
@@ -316,13 +346,13 @@ def current(rnd, tables, known):
     return d
 
 
-def beside(rnd, tables, known):
+def beside(rnd, tables, dimensions, known):
     """GROUP BY of the primary key: columns beside aggregates."""
-    d = current(rnd, tables, known)
+    d = current(rnd, tables, dimensions, known)
     d.grouped = True
-    d.features.append(aggregate(rnd, d.tables[0], known))
+    d.features.append(aggregate(rnd, d.table, known))
     return d
 
 
-def definition(rnd, tables, known):
-    return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, known)
+def definition(rnd, tables, dimensions, known):
+    return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, dimensions, known)

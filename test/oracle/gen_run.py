@@ -11,7 +11,7 @@ import psycopg2
 
 from compare import same
 from gen_definitions import definition
-from gen_types import PREPARE, START, Table
+from gen_types import PREPARE, START, Dimension, Table
 from gen_workload import Workload, text_of
 from workload import run
 
@@ -46,8 +46,9 @@ def make_case(seed, known, ndefinitions, nstatements):
     rnd = random.Random(seed)
     first = Table(rnd, "gen.t")
     tables = [first, Table(rnd, "gen.u", columns=first.columns)]
-    definitions = {f"g{i}": definition(rnd, tables, known) for i in range(ndefinitions)}
-    work = Workload(rnd, tables)
+    dimensions = [Dimension(rnd, name, first) for name in ("gen.d", "gen.e")]
+    definitions = {f"g{i}": definition(rnd, tables, dimensions, known) for i in range(ndefinitions)}
+    work = Workload(rnd, tables, dimensions)
     names = list(definitions)
     early = rnd.randint(0, len(names))
     steps = [Create(n) for n in names[:early]]
@@ -57,7 +58,7 @@ def make_case(seed, known, ndefinitions, nstatements):
             steps += [Create(n) for n in names[early:]]
             steps += work.statements(5)
         steps += [work.step(), Compare()]
-    return Case(seed, tables, definitions, steps), work.changes
+    return Case(seed, tables + dimensions, definitions, steps), work.changes
 
 
 # ---- executing -----------------------------------------------------------------------
