@@ -33,9 +33,12 @@ class Definition:
         self.having = []
         self.outer = None			# (expression over f.v0 ...)
         self.grouped = True
+        self.session = None			# (time, gap): one more key
+        self.options = ""			# further arguments of create_feature_view
 
     def columns(self):
-        return ([(f"k{i}", k) for i, k in enumerate(self.keys)] + [(f"v{i}", f) for i, f in enumerate(self.features)])
+        keys = self.keys + ([Feature("session({}, '{}')".format(*self.session), loose=True)] if self.session else [])
+        return ([(f"k{i}", k) for i, k in enumerate(keys)] + [(f"v{i}", f) for i, f in enumerate(self.features)])
 
     @property
     def loose(self):
@@ -44,11 +47,29 @@ class Definition:
 
     @property
     def sql(self):
-        columns = ", ".join(f"{f.sql} AS {n}" for n, f in self.columns())
-        where = " WHERE " + " AND ".join(self.where) if self.where else ""
-        text = f"SELECT {columns} FROM {self.source}{where}"
+        return self.text(self.source, self.where, self.columns(), [f.expr for n, f in self.columns() if n[0] == "k"])
+
+    @property
+    def batch(self):
+        """The same with sessions written as islands, which plain SQL has no function for."""
+        if not self.session:
+            return self.sql
+        time, gap = self.session
+        over = "OVER (PARTITION BY " + ", ".join(k.expr for k in self.keys) + " ORDER BY at)"
+        rows = " AND ".join([f"isfinite({time})"] + self.where)
+        rows = f"(SELECT *, {time}::timestamptz AS at FROM {self.source} WHERE {rows}) r"
+        rows = f"(SELECT *, CASE WHEN at - lag(at) {over} <= interval '{gap}' THEN 0 ELSE 1 END AS starts FROM {rows}) r"
+        rows = f"(SELECT *, sum(starts) {over} AS island FROM {rows}) r"
+        columns = [(n, Feature(f"tstzrange(min(at), max(at) + interval '{gap}')") if f.expr.startswith("session(") else f)
+                   for n, f in self.columns()]
+        return self.text(rows, [], columns, [k.expr for k in self.keys] + ["island"])
+
+    def text(self, source, where, columns, keys):
+        columns = ", ".join(f"{f.sql} AS {n}" for n, f in columns)
+        where = " WHERE " + " AND ".join(where) if where else ""
+        text = f"SELECT {columns} FROM {source}{where}"
         if self.grouped:
-            text += " GROUP BY " + ", ".join(k.expr for k in self.keys)
+            text += " GROUP BY " + ", ".join(keys)
         if self.having:
             text += " HAVING " + " AND ".join(self.having)
         return f"SELECT f.*, {self.outer} AS o FROM ({text}) f" if self.outer else text
@@ -288,7 +309,8 @@ def source_of(rnd, tables, known):
 
 
 def grouped(rnd, tables, dimensions, known):
-    if rnd.random() < 0.2:
+    plain = False
+    if dimensions and rnd.random() < 0.2:
         source, table, where = joined(rnd, tables, dimensions)
         d = Definition(source)
         d.where += where
@@ -296,6 +318,7 @@ def grouped(rnd, tables, dimensions, known):
         source, read = source_of(rnd, tables, known)
         table = read[0]
         d = Definition(source)
+        plain = True
     for _ in range(rnd.choice([1, 1, 1, 2])):
         text, loose = value(rnd, table, "key")
         if text not in [k.expr for k in d.keys]:
@@ -311,6 +334,9 @@ def grouped(rnd, tables, dimensions, known):
         in_where = True
     elif not in_where and "hop" in known and rnd.random() < 0.08:
         d.keys.append(Feature(f"hop({time}, '1 day', '6 hours')", loose=True))
+        in_where = True
+    elif plain and "session" in known and rnd.random() < 0.15:
+        d.session = (time, rnd.choice(["10 minutes", "4 hours", "1 day", "5 days"]))
         in_where = True
     for _ in range(rnd.randint(1, 4)):
         f = aggregate(rnd, table, known)
@@ -354,5 +380,21 @@ def beside(rnd, tables, dimensions, known):
     return d
 
 
-def definition(rnd, tables, dimensions, known):
+def appended(rnd, table, known):
+    """Over a table that only gets rows: aggregates that cannot give any back."""
+    d = grouped(rnd, [table], [], known)
+    d.options = ", append_only => true"
+    for _ in range(rnd.randint(1, 2)):
+        f = Feature(f"approx_count_distinct({value(rnd, table, 'key')[0]})$FILTER")
+        if rnd.random() < 0.4:
+            f.filters.append(condition(rnd, table))
+        if not d.session and not any("rolling" in w or "tumbling" in w for w in d.where) and rnd.random() < 0.5:
+            f.filters.append(window(rnd, rnd.choice(table.of("time")).name))
+        d.features.append(f)
+    return d
+
+
+def definition(rnd, tables, dimensions, inserted, known):
+    if "approx_count_distinct" in known and rnd.random() < 0.08:
+        return appended(rnd, inserted, known)
     return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, dimensions, known)

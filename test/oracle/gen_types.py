@@ -156,8 +156,8 @@ class Table:
 
     PKS = {"int4": "{}", "text": "'k{}'", "numeric": "{}.0", "uuid": "'{:032x}'"}
 
-    def __init__(self, rnd, name, columns=None, pk=None):
-        self.name = name
+    def __init__(self, rnd, name, columns=None, pk=None, partitions=0):
+        self.name, self.partitions = name, partitions
         self.pk_type = pk or rnd.choice(list(self.PKS))
         if columns is None:
             types = [rnd.choice(TYPES) for _ in range(rnd.randint(5, 10))]
@@ -173,6 +173,17 @@ class Table:
     @property
     def ddl(self):
         columns = "".join(f", {c.name} {c.type.sql}" for c in self.columns)
+        if self.partitions:
+            lines = [f"CREATE TABLE {self.name} (id int NOT NULL, pk {self.pk_type} PRIMARY KEY{columns}) PARTITION BY HASH (pk);"]
+            # columns of partitions are in the other order
+            reverse = "".join(f"{c.name} {c.type.sql}, " for c in reversed(self.columns))
+            for i in range(self.partitions):
+                part = f"{self.name}{i}"
+                lines += [f"CREATE TABLE {part} ({reverse}pk {self.pk_type} NOT NULL, id int NOT NULL);",
+                          f"ALTER TABLE {self.name} ATTACH PARTITION {part}"
+                          f" FOR VALUES WITH (MODULUS {self.partitions}, REMAINDER {i});",
+                          f"ALTER TABLE {part} REPLICA IDENTITY FULL;"]
+            return "\n".join(lines + [f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;"])
         return (f"CREATE TABLE {self.name} (id int UNIQUE NOT NULL, pk {self.pk_type} PRIMARY KEY{columns});\n"
                 f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;")
 

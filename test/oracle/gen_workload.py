@@ -39,8 +39,10 @@ class Update:
 
 
 class Workload:
-    def __init__(self, rnd, tables, dimensions=()):
-        self.rnd, self.tables, self.dimensions = rnd, tables, dimensions
+    """inserted: a table that only gets new rows."""
+
+    def __init__(self, rnd, tables, dimensions, inserted):
+        self.rnd, self.tables, self.dimensions, self.inserted = rnd, tables, dimensions, inserted
         self.now = START
         self.next_id = 1
         self.changes = 0
@@ -68,6 +70,8 @@ class Workload:
         self.changes += 1
         if self.dimensions and rnd.random() < 0.25:
             return self.change_dimension(rnd.choice(self.dimensions))
+        if rnd.random() < 0.1:
+            return self.insert(self.inserted)
         table = rnd.choice(self.tables)
         kind = rnd.random()
         if kind < 0.45 or self.next_id < 20:
