@@ -5,6 +5,8 @@ piece. What the installed extension offers (functions that come and go with vers
 the catalogue: a template is used where all functions that it names exist.
 """
 
+from gen_types import Joined
+
 WIDTHS = ["10 minutes", "1 hour", "5 hours", "1 day", "7 days", "30 days"]
 COMPARISONS = ["=", "<>", "<", "<=", ">", ">="]
 
@@ -31,10 +33,12 @@ class Definition:
         self.having = []
         self.outer = None			# (expression over f.v0 ...)
         self.grouped = True
-        self.tables = []
+        self.session = None			# (time, gap): one more key
+        self.options = ""			# further arguments of create_feature_view
 
     def columns(self):
-        return ([(f"k{i}", k) for i, k in enumerate(self.keys)] + [(f"v{i}", f) for i, f in enumerate(self.features)])
+        keys = self.keys + ([Feature("session({}, '{}')".format(*self.session), loose=True)] if self.session else [])
+        return ([(f"k{i}", k) for i, k in enumerate(keys)] + [(f"v{i}", f) for i, f in enumerate(self.features)])
 
     @property
     def loose(self):
@@ -43,11 +47,29 @@ class Definition:
 
     @property
     def sql(self):
-        columns = ", ".join(f"{f.sql} AS {n}" for n, f in self.columns())
-        where = " WHERE " + " AND ".join(self.where) if self.where else ""
-        text = f"SELECT {columns} FROM {self.source}{where}"
+        return self.text(self.source, self.where, self.columns(), [f.expr for n, f in self.columns() if n[0] == "k"])
+
+    @property
+    def batch(self):
+        """The same with sessions written as islands, which plain SQL has no function for."""
+        if not self.session:
+            return self.sql
+        time, gap = self.session
+        over = "OVER (PARTITION BY " + ", ".join(k.expr for k in self.keys) + " ORDER BY at)"
+        rows = " AND ".join([f"isfinite({time})"] + self.where)
+        rows = f"(SELECT *, {time}::timestamptz AS at FROM {self.source} WHERE {rows}) r"
+        rows = f"(SELECT *, CASE WHEN at - lag(at) {over} <= interval '{gap}' THEN 0 ELSE 1 END AS starts FROM {rows}) r"
+        rows = f"(SELECT *, sum(starts) {over} AS island FROM {rows}) r"
+        columns = [(n, Feature(f"tstzrange(min(at), max(at) + interval '{gap}')") if f.expr.startswith("session(") else f)
+                   for n, f in self.columns()]
+        return self.text(rows, [], columns, [k.expr for k in self.keys] + ["island"])
+
+    def text(self, source, where, columns, keys):
+        columns = ", ".join(f"{f.sql} AS {n}" for n, f in columns)
+        where = " WHERE " + " AND ".join(where) if where else ""
+        text = f"SELECT {columns} FROM {source}{where}"
         if self.grouped:
-            text += " GROUP BY " + ", ".join(k.expr for k in self.keys)
+            text += " GROUP BY " + ", ".join(keys)
         if self.having:
             text += " HAVING " + " AND ".join(self.having)
         return f"SELECT f.*, {self.outer} AS o FROM ({text}) f" if self.outer else text
@@ -245,6 +267,31 @@ def dressed(rnd, f):
 
 # ---- definitions ---------------------------------------------------------------------
 
+def joined(rnd, tables, dimensions):
+    """FROM with one to three joins: (text, what has the columns, conditions for WHERE)."""
+    t = rnd.choice(tables)
+    text, where, used = t.name, [], []
+    for i in range(rnd.choice([1, 1, 1, 2, 2, 3])):
+        d, alias = rnd.choice(dimensions), f"x{i}"
+        on = []
+        for key, partner in zip(d.keys, d.partners):
+            sides = [f"{alias}.{key.name}", partner.name]
+            rnd.shuffle(sides)
+            on.append(" = ".join(sides))
+        used.append((alias, d))
+        kind = rnd.random()
+        if kind < 0.4:
+            text += f" LEFT JOIN {d.name} {alias} ON {' AND '.join(on)}"
+        elif kind < 0.85:
+            if rnd.random() < 0.2:
+                on.append(condition(rnd, Joined(t, used)))
+            text += f" JOIN {d.name} {alias} ON {' AND '.join(on)}"
+        else:
+            text += f" CROSS JOIN {d.name} {alias}"
+            where += on
+    return text, Joined(t, used), where
+
+
 def source_of(rnd, tables, known):
     """FROM over the columns of the tables, which have the same ones: (text, tables read)."""
     t = rnd.choice(tables)
@@ -261,11 +308,17 @@ def source_of(rnd, tables, known):
     return t.name, [t]
 
 
-def grouped(rnd, tables, known):
-    source, read = source_of(rnd, tables, known)
-    table = read[0]
-    d = Definition(source)
-    d.tables = read
+def grouped(rnd, tables, dimensions, known):
+    plain = False
+    if dimensions and rnd.random() < 0.2:
+        source, table, where = joined(rnd, tables, dimensions)
+        d = Definition(source)
+        d.where += where
+    else:
+        source, read = source_of(rnd, tables, known)
+        table = read[0]
+        d = Definition(source)
+        plain = True
     for _ in range(rnd.choice([1, 1, 1, 2])):
         text, loose = value(rnd, table, "key")
         if text not in [k.expr for k in d.keys]:
@@ -282,6 +335,9 @@ def grouped(rnd, tables, known):
     elif not in_where and "hop" in known and rnd.random() < 0.08:
         d.keys.append(Feature(f"hop({time}, '1 day', '6 hours')", loose=True))
         in_where = True
+    elif plain and "session" in known and rnd.random() < 0.15:
+        d.session = (time, rnd.choice(["10 minutes", "4 hours", "1 day", "5 days"]))
+        in_where = True
     for _ in range(rnd.randint(1, 4)):
         f = aggregate(rnd, table, known)
         if rnd.random() < 0.4:
@@ -296,11 +352,11 @@ def grouped(rnd, tables, known):
     return d
 
 
-def current(rnd, tables, known):
+def current(rnd, tables, dimensions, known):
     """Current values: a view without GROUP BY."""
     t = rnd.choice(tables)
     d = Definition(t.name)
-    d.tables = [t]
+    d.table = t
     d.grouped = False
     d.keys.append(Feature("pk"))
     for _ in range(rnd.randint(1, 5)):
@@ -316,13 +372,29 @@ def current(rnd, tables, known):
     return d
 
 
-def beside(rnd, tables, known):
+def beside(rnd, tables, dimensions, known):
     """GROUP BY of the primary key: columns beside aggregates."""
-    d = current(rnd, tables, known)
+    d = current(rnd, tables, dimensions, known)
     d.grouped = True
-    d.features.append(aggregate(rnd, d.tables[0], known))
+    d.features.append(aggregate(rnd, d.table, known))
     return d
 
 
-def definition(rnd, tables, known):
-    return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, known)
+def appended(rnd, table, known):
+    """Over a table that only gets rows: aggregates that cannot give any back."""
+    d = grouped(rnd, [table], [], known)
+    d.options = ", append_only => true"
+    for _ in range(rnd.randint(1, 2)):
+        f = Feature(f"approx_count_distinct({value(rnd, table, 'key')[0]})$FILTER")
+        if rnd.random() < 0.4:
+            f.filters.append(condition(rnd, table))
+        if not d.session and not any("rolling" in w or "tumbling" in w for w in d.where) and rnd.random() < 0.5:
+            f.filters.append(window(rnd, rnd.choice(table.of("time")).name))
+        d.features.append(f)
+    return d
+
+
+def definition(rnd, tables, dimensions, inserted, known):
+    if "approx_count_distinct" in known and rnd.random() < 0.08:
+        return appended(rnd, inserted, known)
+    return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, dimensions, known)

@@ -115,7 +115,7 @@ class Reducer:
         return case
 
     def columns(self, case):
-        for column in case.tables[0].columns:
+        for column in [c for t in case.tables for c in t.columns]:
             cut = copy.copy(case)
             cut.tables = [t.without(column) for t in case.tables]
             cut.steps = [s.without(column.name) if isinstance(s, (Insert, Update)) else s for s in case.steps]

@@ -11,7 +11,7 @@ import psycopg2
 
 from compare import same
 from gen_definitions import definition
-from gen_types import PREPARE, START, Table
+from gen_types import PREPARE, START, Dimension, Table
 from gen_workload import Workload, text_of
 from workload import run
 
@@ -45,9 +45,11 @@ class Compare:
 def make_case(seed, known, ndefinitions, nstatements):
     rnd = random.Random(seed)
     first = Table(rnd, "gen.t")
-    tables = [first, Table(rnd, "gen.u", columns=first.columns)]
-    definitions = {f"g{i}": definition(rnd, tables, known) for i in range(ndefinitions)}
-    work = Workload(rnd, tables)
+    tables = [first, Table(rnd, "gen.u", columns=first.columns, partitions=rnd.choice([0, 1, 3]))]
+    inserted = Table(rnd, "gen.a", columns=first.columns)
+    dimensions = [Dimension(rnd, name, first) for name in ("gen.d", "gen.e")]
+    definitions = {f"g{i}": definition(rnd, tables, dimensions, inserted, known) for i in range(ndefinitions)}
+    work = Workload(rnd, tables, dimensions, inserted)
     names = list(definitions)
     early = rnd.randint(0, len(names))
     steps = [Create(n) for n in names[:early]]
@@ -57,7 +59,7 @@ def make_case(seed, known, ndefinitions, nstatements):
             steps += [Create(n) for n in names[early:]]
             steps += work.statements(5)
         steps += [work.step(), Compare()]
-    return Case(seed, tables, definitions, steps), work.changes
+    return Case(seed, tables + dimensions + [inserted], definitions, steps), work.changes
 
 
 # ---- executing -----------------------------------------------------------------------
@@ -68,7 +70,7 @@ class Refused(Exception):
 
 def create(conn, name, d):
     try:
-        run(conn, "SELECT create_feature_view(%s, %s)", ("gen_" + name, d.sql))
+        run(conn, f"SELECT create_feature_view(%s, %s{d.options})", ("gen_" + name, d.sql))
     except psycopg2.Error as e:
         run(conn, "ROLLBACK")
         raise Refused(e.pgcode or "", (e.pgerror or str(e)).split("\n")[0])
@@ -122,7 +124,7 @@ def row_differs(conn, got, want, oids, types, loose):
 def differences(conn, name, d):
     """What differs between the view and its batch query at the T in force; and the rows compared."""
     oids_names = rows_or_error(conn, f"SELECT * FROM gen_{name}")
-    batch = rows_or_error(conn, d.sql.replace("now()", "feature_engine.now()"))
+    batch = rows_or_error(conn, d.batch.replace("now()", "feature_engine.now()"))
     if oids_names[2] is None or batch[2] is None:
         if oids_names[2] is None and batch[2] is None and oids_names[0] == batch[0]:
             return 0, []
@@ -238,9 +240,9 @@ def script(case, name):
     lines += [t.ddl for t in case.tables]
     for step in case.steps:
         if isinstance(step, Create):
-            lines.append(f"SELECT create_feature_view('gen_{step.name}', $$\n    {d.sql}\n$$);")
+            lines.append(f"SELECT create_feature_view('gen_{step.name}', $$\n    {d.sql}\n$${d.options});")
         elif isinstance(step, Compare):
-            lines.append(f"SELECT sync();\nTABLE gen_{name};\n{d.sql.replace('now()', 'feature_engine.now()')};")
+            lines.append(f"SELECT sync();\nTABLE gen_{name};\n{d.batch.replace('now()', 'feature_engine.now()')};")
         else:
             lines.append(text_of(step) + ";")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ come back after they were deleted. Values are such that no expression of the gen
 and floating-point sums are exact: what differs is an error of the engine, not of rounding.
 """
 
+import copy
 import datetime
 
 START = datetime.datetime(2026, 3, 1, 12, 34, 56, 789000, tzinfo=datetime.timezone.utc)
@@ -144,13 +145,19 @@ class Column:
         return rnd.choice(self.pool) if rnd.random() < 0.8 else self.type.literal(rnd)
 
 
+def renamed(column, name):
+    other = copy.copy(column)
+    other.name = name
+    return other
+
+
 class Table:
     """id is for the workload; pk is the primary key, which names rows of current values."""
 
     PKS = {"int4": "{}", "text": "'k{}'", "numeric": "{}.0", "uuid": "'{:032x}'"}
 
-    def __init__(self, rnd, name, columns=None, pk=None):
-        self.name = name
+    def __init__(self, rnd, name, columns=None, pk=None, partitions=0):
+        self.name, self.partitions = name, partitions
         self.pk_type = pk or rnd.choice(list(self.PKS))
         if columns is None:
             types = [rnd.choice(TYPES) for _ in range(rnd.randint(5, 10))]
@@ -166,11 +173,24 @@ class Table:
     @property
     def ddl(self):
         columns = "".join(f", {c.name} {c.type.sql}" for c in self.columns)
+        if self.partitions:
+            lines = [f"CREATE TABLE {self.name} (id int NOT NULL, pk {self.pk_type} PRIMARY KEY{columns}) PARTITION BY HASH (pk);"]
+            # columns of partitions are in the other order
+            reverse = "".join(f"{c.name} {c.type.sql}, " for c in reversed(self.columns))
+            for i in range(self.partitions):
+                part = f"{self.name}{i}"
+                lines += [f"CREATE TABLE {part} ({reverse}pk {self.pk_type} NOT NULL, id int NOT NULL);",
+                          f"ALTER TABLE {self.name} ATTACH PARTITION {part}"
+                          f" FOR VALUES WITH (MODULUS {self.partitions}, REMAINDER {i});",
+                          f"ALTER TABLE {part} REPLICA IDENTITY FULL;"]
+            return "\n".join(lines + [f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;"])
         return (f"CREATE TABLE {self.name} (id int UNIQUE NOT NULL, pk {self.pk_type} PRIMARY KEY{columns});\n"
                 f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;")
 
     def without(self, column):
-        return Table(None, self.name, [c for c in self.columns if c is not column], self.pk_type)
+        table = copy.copy(self)
+        table.columns = [c for c in self.columns if c is not column]
+        return table
 
     def pk_of(self, id):
         return self.PKS[self.pk_type].format(id)
@@ -180,3 +200,44 @@ class Table:
         row = {"id": str(id), "pk": self.pk_of(id)}
         row.update((c.name, c.value(rnd, now)) for c in self.columns)
         return row
+
+
+class Dimension:
+    """A table to join: its unique key has the types of some columns of the table beside it, and their values."""
+
+    def __init__(self, rnd, name, facts):
+        self.name = name
+        letter = name[-1]
+        able = [c for c in facts.of("key") if c.type.literal and c.type.kinds & {"ord"}]
+        self.partners = rnd.sample(able, min(len(able), rnd.choice([1, 1, 1, 2])))
+        self.keys = [renamed(c, f"{letter}k{i}") for i, c in enumerate(self.partners)]
+        self.primary = rnd.random() < 0.6
+        types = [rnd.choice(TYPES) for _ in range(rnd.randint(1, 4))]
+        types += [t for t in TYPES if t.sql in ("int4", "text")] + TIME_TYPES[:rnd.randint(0, 1)]
+        self.columns = [Column(rnd, f"{letter}{i}", t) for i, t in enumerate(types)]
+
+    @property
+    def ddl(self):
+        columns = ", ".join(f"{c.name} {c.type.sql}" for c in self.keys + self.columns)
+        names = ", ".join(k.name for k in self.keys)
+        return (f"CREATE TABLE {self.name} ({columns}, {'PRIMARY KEY' if self.primary else 'UNIQUE'} ({names}));\n"
+                f"ALTER TABLE {self.name} REPLICA IDENTITY FULL;")
+
+    def without(self, column):
+        table = copy.copy(self)
+        table.columns = [c for c in self.columns if c is not column]
+        return table
+
+    def row(self, rnd, now):
+        return {c.name: c.value(rnd, now) for c in self.keys + self.columns}
+
+
+class Joined:
+    """The columns of a table and of the dimensions joined to it, each by its alias."""
+
+    def __init__(self, table, dimensions):
+        self.name = table.name
+        self.columns = table.columns + [renamed(c, f"{alias}.{c.name}") for alias, d in dimensions
+                                        for c in d.keys + d.columns]
+
+    of = Table.of

@@ -12,16 +12,16 @@ from gen_types import START
 class Insert:
     """rows: column name -> literal, each with all of them."""
 
-    def __init__(self, table, rows):
-        self.table, self.rows = table, rows
+    def __init__(self, table, rows, end=""):
+        self.table, self.rows, self.end = table, rows, end
 
     @property
     def sql(self):
         rows = ",\n    ".join("(" + ", ".join(r.values()) + ")" for r in self.rows)
-        return f"INSERT INTO {self.table} ({', '.join(self.rows[0])}) VALUES\n    {rows}"
+        return f"INSERT INTO {self.table} ({', '.join(self.rows[0])}) VALUES\n    {rows}{self.end}"
 
     def without(self, column):
-        return Insert(self.table, [{c: v for c, v in r.items() if c != column} for r in self.rows])
+        return Insert(self.table, [{c: v for c, v in r.items() if c != column} for r in self.rows], self.end)
 
 
 class Update:
@@ -30,16 +30,19 @@ class Update:
 
     @property
     def sql(self):
-        values = ", ".join(f"{c} = {v}" for c, v in (self.values or {"id": "id"}).items())
+        values = ", ".join(f"{c} = {v}" for c, v in self.values.items())
         return f"UPDATE {self.table} SET {values} WHERE {self.where}"
 
     def without(self, column):
-        return Update(self.table, {c: v for c, v in self.values.items() if c != column}, self.where)
+        values = {c: v for c, v in self.values.items() if c != column}
+        return Update(self.table, values or {column: column}, self.where)
 
 
 class Workload:
-    def __init__(self, rnd, tables):
-        self.rnd, self.tables = rnd, tables
+    """inserted: a table that only gets new rows."""
+
+    def __init__(self, rnd, tables, dimensions, inserted):
+        self.rnd, self.tables, self.dimensions, self.inserted = rnd, tables, dimensions, inserted
         self.now = START
         self.next_id = 1
         self.changes = 0
@@ -64,9 +67,13 @@ class Workload:
 
     def change(self):
         rnd = self.rnd
+        self.changes += 1
+        if self.dimensions and rnd.random() < 0.25:
+            return self.change_dimension(rnd.choice(self.dimensions))
+        if rnd.random() < 0.1:
+            return self.insert(self.inserted)
         table = rnd.choice(self.tables)
         kind = rnd.random()
-        self.changes += 1
         if kind < 0.45 or self.next_id < 20:
             return self.insert(table)
         if kind < 0.75:
@@ -91,6 +98,26 @@ class Workload:
             return Update(table.name, {"pk": table.pk_of(id + rnd.choice([0, 100000]))}, f"id = {id}")
         columns = rnd.sample(table.columns, rnd.randint(1, 3))
         return Update(table.name, {c.name: c.value(rnd, self.now) for c in columns}, self.some())
+
+    def change_dimension(self, d):
+        """Rows come, change, get another key, go; now and then all of them."""
+        rnd = self.rnd
+        key = d.keys[0]
+        which = f"{key.name} = {rnd.choice(key.pool)}::{key.type.sql.split(' COLLATE')[0]}"
+        kind = rnd.random()
+        if kind < 0.5:
+            rows = [d.row(rnd, self.now) for _ in range(rnd.choice([1, 2, 6]))]
+            return Insert(d.name, rows, " ON CONFLICT DO NOTHING")
+        if kind < 0.75:
+            columns = rnd.sample(d.columns, rnd.randint(1, 2))
+            return Update(d.name, {c.name: c.value(rnd, self.now) for c in columns},
+                          which if rnd.random() < 0.7 else "true")
+        if kind < 0.85:
+            k = rnd.choice(d.keys)
+            return Update(d.name, {k.name: k.value(rnd, self.now)}, which)
+        if kind < 0.98:
+            return f"DELETE FROM {d.name} WHERE {which}"
+        return f"TRUNCATE {d.name}"
 
     def some(self):
         rnd = self.rnd
