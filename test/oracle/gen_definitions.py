@@ -1,11 +1,11 @@
-"""Random definitions: aggregates x types x windows x filters x keys over random tables.
+"""Random definitions: aggregates x types x windows x filters x keys over random tables, joins of them, their changes().
 
 A definition is a tree of small pieces (Definition), so that a failing one can be cut down piece by
 piece. What the installed extension offers (functions that come and go with versions) is asked of
 the catalogue: a template is used where all functions that it names exist.
 """
 
-from gen_types import Joined
+from gen_types import Changes, Joined
 
 WIDTHS = ["10 minutes", "1 hour", "5 hours", "1 day", "7 days", "30 days"]
 COMPARISONS = ["=", "<>", "<", "<=", ">", ">="]
@@ -33,6 +33,7 @@ class Definition:
         self.having = []
         self.outer = None			# (expression over f.v0 ...)
         self.grouped = True
+        self.changes = False		# over changes(NULL::gen.t)
         self.session = None			# (time, gap): one more key
         self.options = ""			# further arguments of create_feature_view
 
@@ -53,7 +54,7 @@ class Definition:
     def batch(self):
         """The same with sessions written as islands, which plain SQL has no function for."""
         if not self.session:
-            return self.sql
+            return self.sql.replace("changes(NULL::gen.t)", "gen.audit")
         time, gap = self.session
         over = "OVER (PARTITION BY " + ", ".join(k.expr for k in self.keys) + " ORDER BY at)"
         rows = " AND ".join([f"isfinite({time})"] + self.where)
@@ -380,6 +381,26 @@ def beside(rnd, tables, dimensions, known):
     return d
 
 
+def streamed(rnd, table, known):
+    """Over changes() of a table."""
+    rows = Changes(table)
+    d = Definition("changes(NULL::gen.t)")
+    d.changes = True
+    c = rnd.choice(table.of("key")).name
+    d.keys.append(Feature(rnd.choice([f"(after).{c}", f"coalesce((after).{c}, (before).{c})", "op"]), loose=True))
+    if rnd.random() < 0.4:
+        d.where.append(rnd.choice(["op IN ('c', 'u')", "op <> 'c'", "(before).pk IS NOT NULL", condition(rnd, rows)]))
+    for _ in range(rnd.randint(1, 4)):
+        # changes have nothing to order equal ones by
+        f = rnd.choice([count, numbers, numbers, extremes, ends, distinct, sets, special])(rnd, rows, known)
+        if rnd.random() < 0.4:
+            f.filters.append(rnd.choice(["op = 'u'", "op <> 'd'", condition(rnd, rows)]))
+        if rnd.random() < 0.4:
+            f.filters.append(window(rnd, rnd.choice(rows.of("time")).name))
+        d.features.append(dressed(rnd, f))
+    return d
+
+
 def appended(rnd, table, known):
     """Over a table that only gets rows: aggregates that cannot give any back."""
     d = grouped(rnd, [table], [], known)
@@ -397,4 +418,6 @@ def appended(rnd, table, known):
 def definition(rnd, tables, dimensions, inserted, known):
     if "approx_count_distinct" in known and rnd.random() < 0.08:
         return appended(rnd, inserted, known)
+    if "changes" in known and rnd.random() < 0.08:
+        return streamed(rnd, tables[0], known)
     return rnd.choices([grouped, current, beside], [80, 15, 5])[0](rnd, tables, dimensions, known)

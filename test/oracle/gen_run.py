@@ -11,7 +11,7 @@ import psycopg2
 
 from compare import same
 from gen_definitions import definition
-from gen_types import PREPARE, START, Dimension, Table
+from gen_types import AUDIT, PREPARE, START, Dimension, Table
 from gen_workload import Workload, text_of
 from workload import run
 
@@ -52,6 +52,10 @@ def make_case(seed, known, ndefinitions, nstatements):
     work = Workload(rnd, tables, dimensions, inserted)
     names = list(definitions)
     early = rnd.randint(0, len(names))
+    # stream and audit begin together
+    first_ones = [n for n in names if definitions[n].changes]
+    names = first_ones + [n for n in names if n not in first_ones]
+    early = max(early, len(first_ones))
     steps = [Create(n) for n in names[:early]]
     for phase in range(3):
         steps += work.statements(nstatements // 3)
@@ -203,12 +207,17 @@ def execute(conn, case, stop_at_first=False):
     run(conn, CLOCK)
     for table in case.tables:
         run(conn, table.ddl)
+    if any(d.changes for d in case.definitions.values()):
+        run(conn, AUDIT)
     live = []
     for step in case.steps:
         if isinstance(step, Create):
             try:
                 create(conn, step.name, case.definitions[step.name])
                 live.append(step.name)
+                if case.definitions[step.name].changes:
+                    # what is written before the snapshot is 'r' in the stream
+                    sync(conn)
             except Refused as e:
                 result.refused[step.name] = e.args
         elif isinstance(step, Compare):
@@ -237,10 +246,11 @@ def script(case, name):
     d = case.definitions[name]
     lines = ["CREATE EXTENSION IF NOT EXISTS feature_engine;", "SET search_path = public, feature_engine;",
              "SET timezone = 'UTC';", PREPARE.strip(), CLOCK + ";"]
-    lines += [t.ddl for t in case.tables]
+    lines += [t.ddl for t in case.tables] + ([AUDIT] if d.changes else [])
     for step in case.steps:
         if isinstance(step, Create):
             lines.append(f"SELECT create_feature_view('gen_{step.name}', $$\n    {d.sql}\n$${d.options});")
+            lines += ["SELECT sync();"] if d.changes else []
         elif isinstance(step, Compare):
             lines.append(f"SELECT sync();\nTABLE gen_{name};\n{d.batch.replace('now()', 'feature_engine.now()')};")
         else:

@@ -174,7 +174,8 @@ class Table:
     def ddl(self):
         columns = "".join(f", {c.name} {c.type.sql}" for c in self.columns)
         if self.partitions:
-            lines = [f"CREATE TABLE {self.name} (id int NOT NULL, pk {self.pk_type} PRIMARY KEY{columns}) PARTITION BY HASH (pk);"]
+            lines = [f"CREATE TABLE {self.name} (id int NOT NULL, pk {self.pk_type} PRIMARY KEY{columns})"
+                     " PARTITION BY HASH (pk);"]
             # columns of partitions are in the other order
             reverse = "".join(f"{c.name} {c.type.sql}, " for c in reversed(self.columns))
             for i in range(self.partitions):
@@ -241,3 +242,23 @@ class Joined:
                                         for c in d.keys + d.columns]
 
     of = Table.of
+
+
+class Changes:
+    """The columns of changes(NULL::table): of the row before and after. Rows of it have no identity."""
+
+    def __init__(self, table):
+        self.name = table.name
+        self.columns = [renamed(c, f"({image}).{c.name}") for image in ("after", "before") for c in table.columns]
+
+    of = Table.of
+
+
+# what changes() would show of a table, written by a trigger; TRUNCATE is in neither
+AUDIT = """CREATE TABLE gen.audit (op text, before gen.t, after gen.t);
+CREATE FUNCTION gen.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO gen.audit VALUES (CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END,
+        CASE WHEN TG_OP <> 'INSERT' THEN OLD END, CASE WHEN TG_OP <> 'DELETE' THEN NEW END);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON gen.t FOR EACH ROW EXECUTE FUNCTION gen.audit();"""
