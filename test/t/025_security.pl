@@ -43,25 +43,16 @@ sub put
 my $control = slurp_file("$dir{sharedir}/extension/feature_engine.control");
 $control =~ s/^default_version = '1\.0'/default_version = '1.1'/m or die 'no version 1.0';
 put('feature_engine.control', $control);
-put('feature_engine--1.0--1.1.sql', <<'END');
-\echo Use "ALTER EXTENSION feature_engine UPDATE" to load this file. \quit
+# a view of version 1.0 with a column more
+my ($feature_views) = slurp_file("$dir{sharedir}/extension/feature_engine--1.0.sql") =~ /^CREATE (VIEW feature_views AS\n.*?;)$/ms;
+$feature_views =~ s/\nFROM feature_view_catalog c JOIN/,\n\tc.purpose\nFROM feature_view_catalog c JOIN/ or die 'feature_views looks different now';
+put('feature_engine--1.0--1.1.sql', <<"END");
+\\echo Use "ALTER EXTENSION feature_engine UPDATE" to load this file. \\quit
 ALTER TABLE feature_view_catalog ADD COLUMN purpose text;
 COMMENT ON COLUMN feature_view_catalog.purpose IS 'new in 1.1';
 CREATE FUNCTION now_utc() RETURNS timestamp LANGUAGE sql STABLE
 AS 'SELECT feature_engine.now() AT TIME ZONE ''UTC''';
-CREATE OR REPLACE VIEW feature_views AS
-SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
-	(SELECT min(d.refobjid)::regclass FROM pg_catalog.pg_depend d
-	 JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid
-	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
-	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS source,
-	pg_catalog.pg_get_viewdef(c.definition) AS query,
-	coalesce(c.redis_key, '') AS redis_key, c.ttl, c.push_interval, c.time_refresh, c.online, c.append_only,
-	c.on_error, c.created_at, c.altered_at,
-	EXISTS (SELECT 1 FROM feature_view_catalog n WHERE n.replaces = c.viewid) AS being_replaced,
-	c.purpose
-FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
-WHERE c.replaces IS NULL;
+CREATE OR REPLACE $feature_views
 END
 
 # ---- the upgrade ----
