@@ -19,6 +19,7 @@ from workload import Session, create_view, run  # noqa: E402
 
 # views over changes() cannot be built anew: a lost slot is a gap for them
 VIEWS = [view for view in VIEWS if "changes(" not in view[1]]
+JOINED = sum(view[0].startswith("vj_") for view in VIEWS)  # may be built anew after a crash
 
 SEEDS = [int(s) for s in os.environ.get("TORTURE_SEEDS", "1").split()]
 MINUTES = float(os.environ.get("TORTURE_MINUTES", "0"))
@@ -221,7 +222,7 @@ class Torture:
         explained = ALWAYS + [e for n in names for e in EXPLAINS.get(n, [])]
         problems += complaints(self.lines, explained)
         loaded = sum("has been loaded with" in line for line in self.lines)
-        if names[0] in CRASHES and not skipped and loaded < len(VIEWS) - CRASHES[names[0]]:
+        if names[0] in CRASHES and not skipped and loaded < len(VIEWS) - JOINED - CRASHES[names[0]]:
             problems.append(f"of {len(VIEWS)} views only {loaded} were loaded from the store")
         what = " and ".join(names)
         passed = ok(not problems, f"seed {self.seed} round {number}: {what}: {rows} rows, {hashes} hashes"
@@ -254,7 +255,7 @@ class Torture:
             run(conn, f"ROLLBACK PREPARED '{gid}'")
         for name, _, _ in VIEWS:
             run(conn, "SELECT drop_feature_view(%s)", (name,))
-        run(conn, "DROP TABLE events")
+        run(conn, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         deadline = time.monotonic() + 60
         while (run(conn, "SELECT 1 FROM pg_replication_slots UNION ALL"
                          " SELECT 1 FROM feature_engine.checkpoint UNION ALL"
