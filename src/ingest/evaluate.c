@@ -223,6 +223,18 @@ fe_group_push(FeApply *apply, const FeOp *op)
 	apply->room += fe_state_room(op->view->writer, &op->delta, 1);
 }
 
+/* A row that goes and one that comes in its place; NULL: there is none. */
+void
+fe_group_push_update(FeApply *apply, const FeOp *oldop, const FeOp *newop)
+{
+	if (oldop && newop && fe_evaluate_same(oldop->view, &oldop->delta, &newop->delta))
+		return;
+	if (oldop)
+		fe_group_push(apply, oldop);
+	if (newop)
+		fe_group_push(apply, newop);
+}
+
 /*
  * What the log tells of a row that changed must be the whole old row.  A view
  * that cannot know it stops, with the reason, rather than be wrong.
@@ -313,12 +325,7 @@ evaluate_for_arm(void *arg)
 		has_old = fe_evaluate_row(apply, use, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
 		has_new = fe_evaluate_row(apply, use, table->newvalues, table->newnulls, 1, &newop);
-	if (has_old && has_new && fe_evaluate_same(view, &oldop.delta, &newop.delta))
-		return;
-	if (has_old)
-		fe_group_push(apply, &oldop);
-	if (has_new)
-		fe_group_push(apply, &newop);
+	fe_group_push_update(apply, has_old ? &oldop : NULL, has_new ? &newop : NULL);
 }
 
 /*

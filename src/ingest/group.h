@@ -245,6 +245,8 @@ extern void fe_evaluate_guarded(FeApply *apply, FeIngestView *view,
 /* Drops what the transaction did to the view, or part, so far; false: that was nothing. */
 extern bool fe_evaluate_drop(FeApply *apply, const FeIngestView *view);
 extern void fe_group_push(FeApply *apply, const FeOp *op);
+/* A row that goes and one that comes in its place (NULL: none), unless they are the same. */
+extern void fe_group_push_update(FeApply *apply, const FeOp *oldop, const FeOp *newop);
 
 /* ---- join.c ------------------------------------------------------------------- */
 

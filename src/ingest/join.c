@@ -372,12 +372,7 @@ fe_join_fact_change(FeApply *apply, const FeIngestUse *use, FeIngestTable *table
 		has_old = take_fact(apply, view, table->oldvalues, table->oldnulls, -1, &oldop);
 	if (rec->has_new)
 		has_new = take_fact(apply, view, table->newvalues, table->newnulls, 1, &newop);
-	if (has_old && has_new && fe_evaluate_same(view, &oldop.delta, &newop.delta))
-		return;
-	if (has_old)
-		fe_group_push(apply, &oldop);
-	if (has_new)
-		fe_group_push(apply, &newop);
+	fe_group_push_update(apply, has_old ? &oldop : NULL, has_new ? &newop : NULL);
 }
 
 /* ---- changes of dimensions, where nothing is joined yet -------------------------------------- */
