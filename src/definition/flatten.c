@@ -5,7 +5,7 @@
  * Projecting subqueries, CTEs and LATERAL items below the grouping and outer
  * SELECTs above it only rename and compute: their columns are replaced by what
  * they stand for, until every expression is over the row (varno 1) and
- * aggregates.  Whatever else a query can contain is refused here.
+ * aggregates.  Whatever else a query can contain is refused, here and in clauses.c.
  *
  * Runs wherever a definition is created or compiled; takes no locks.
  */
@@ -24,14 +24,12 @@
 
 #include "definition/flatten.h"
 
-typedef FeFlatLevel FlatLevel;
-
 static Node *flatten_expr(Node *node, void *arg);
 
 FeFlatLevel *
 fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row, Query *query)
 {
-	FlatLevel  *level = palloc0(sizeof(FlatLevel));
+	FeFlatLevel *level = palloc0(sizeof(FeFlatLevel));
 
 	level->a = a;
 	level->row = row;
@@ -39,7 +37,7 @@ fe_flat_level(FeFlatLevel *parent, FeAnalysis *a, FeFlatRow *row, Query *query)
 	level->query = query;
 	level->parent = parent;
 	level->tables = palloc0(sizeof(int) * Max(list_length(query->rtable), 1));
-	level->below = palloc0(sizeof(FlatLevel *) * Max(list_length(query->rtable), 1));
+	level->below = palloc0(sizeof(FeFlatLevel *) * Max(list_length(query->rtable), 1));
 	return level;
 }
 
@@ -50,167 +48,10 @@ is_grouped(const Query *query)
 		query->havingQual != NULL;
 }
 
-/* ---- clauses that are refused ------------------------------------------------ */
-
-int
-fe_targets_location(List *targets)
-{
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		int			location = exprLocation((Node *) ((TargetEntry *) lfirst(lc))->expr);
-
-		if (location >= 0)
-			return location;
-	}
-	return -1;
-}
-
-static int
-sort_location(List *clauses, List *targets)
-{
-	SortGroupClause *first = linitial(clauses);
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		TargetEntry *tle = lfirst(lc);
-
-		if (tle->ressortgroupref == first->tleSortGroupRef)
-			return exprLocation((Node *) tle->expr);
-	}
-	return -1;
-}
-
-typedef struct FindNode
-{
-	NodeTag		tag;
-	Node	   *found;
-} FindNode;
-
-static bool
-find_node(Node *node, void *arg)
-{
-	FindNode   *find = arg;
-
-	if (node == NULL)
-		return false;
-	if (nodeTag(node) == find->tag)
-	{
-		find->found = node;
-		return true;
-	}
-	if (IsA(node, Query))
-		return false;
-	return expression_tree_walker(node, find_node, arg);
-}
-
-/* Location of the first node of a kind among a query's own expressions. */
-static int
-node_location(Query *query, NodeTag tag)
-{
-	FindNode	find = {tag, NULL};
-
-	if (find_node((Node *) query->targetList, &find) ||
-		find_node(query->jointree->quals, &find) ||
-		find_node((Node *) query->jointree->fromlist, &find) ||
-		find_node(query->havingQual, &find))
-		return exprLocation(find.found);
-	return -1;
-}
-
-typedef struct FindSetReturning
-{
-	const FeAnalysis *a;
-	int			location;
-} FindSetReturning;
-
-/* Any but our own hop(), which may be a key; where it is none it is refused later. */
-static bool
-find_set_returning(Node *node, void *arg)
-{
-	FindSetReturning *find = arg;
-
-	if (node == NULL)
-		return false;
-	if ((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset &&
-		 !fe_is_group_function(find->a, ((FuncExpr *) node)->funcid)) ||
-		(IsA(node, OpExpr) && ((OpExpr *) node)->opretset))
-	{
-		find->location = exprLocation(node);
-		return true;
-	}
-	return expression_tree_walker(node, find_set_returning, arg);
-}
-
-static void
-refuse(FlatLevel *level, int location, const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s not supported in a feature view", what),
-			 hint ? errhint("%s", hint) : 0,
-			 fe_errposition(level->a, location)));
-}
-
-void
-fe_flat_refuse(const FeFlatLevel *level, int location, const char *what, const char *hint)
-{
-	refuse((FlatLevel *) level, location, what, hint);
-}
-
-static void
-refuse_expressions(FlatLevel *level)
-{
-	Query	   *query = level->query;
-	FindSetReturning returning = {level->a, -1};
-
-	if (query->hasWindowFuncs)
-		refuse(level, node_location(query, T_WindowFunc), _("window functions (OVER) are"),
-			   _("Aggregates over windows of time are written as "
-				 "sum(x) FILTER (WHERE rolling(event_time, '7 days'))."));
-	if (query->hasSubLinks)
-		refuse(level, node_location(query, T_SubLink), _("subqueries in expressions are"),
-			   _("Rows of other tables are looked up by a unique key with JOIN or LEFT JOIN in FROM."));
-	if (query->hasTargetSRFs && find_set_returning((Node *) query->targetList, &returning))
-		refuse(level, returning.location, _("set-returning functions are"), NULL);
-	if (query->groupingSets != NIL || query->groupDistinct)
-		refuse(level, exprLocation((Node *) query->groupingSets),
-			   _("GROUPING SETS, ROLLUP and CUBE are"),
-			   _("Create one feature view for each set of key columns."));
-}
-
-static void
-refuse_clauses(FlatLevel *level)
-{
-	Query	   *query = level->query;
-
-	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL)
-		refuse(level, -1, _("statements other than SELECT are"), NULL);
-	if (query->hasModifyingCTE)
-		refuse(level, -1, _("data-modifying WITH queries are"), NULL);
-	if (query->hasRecursive)
-		refuse(level, linitial_node(CommonTableExpr, query->cteList)->location,
-			   _("recursive WITH queries are"), NULL);
-	refuse_expressions(level);
-	if (query->hasDistinctOn || query->distinctClause != NIL)
-		refuse(level, sort_location(query->distinctClause, query->targetList), _("DISTINCT is"),
-			   _("Name the columns in GROUP BY instead."));
-	if (query->limitCount != NULL || query->limitOffset != NULL)
-		refuse(level, exprLocation(query->limitCount ? query->limitCount : query->limitOffset),
-			   _("LIMIT and OFFSET are"), _("Use LIMIT in the query that reads the feature view."));
-	if (query->sortClause != NIL)
-		refuse(level, sort_location(query->sortClause, query->targetList), _("ORDER BY is"),
-			   _("Use ORDER BY in the query that reads the feature view."));
-	if (query->rowMarks != NIL)
-		refuse(level, -1, _("FOR UPDATE and FOR SHARE are"), NULL);
-}
-
 /* ---- columns of other queries of the nest ------------------------------------ */
 
 static CommonTableExpr *
-find_cte(FlatLevel *level, RangeTblEntry *rte, FlatLevel **at)
+find_cte(FeFlatLevel *level, RangeTblEntry *rte, FeFlatLevel **at)
 {
 	ListCell   *lc;
 
@@ -232,11 +73,11 @@ find_cte(FlatLevel *level, RangeTblEntry *rte, FlatLevel **at)
 }
 
 /* The query behind a subquery or CTE of the range table; NULL for others. */
-static FlatLevel *
-level_below(FlatLevel *level, int rtindex)
+static FeFlatLevel *
+level_below(FeFlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
-	FlatLevel  *parent = level;
+	FeFlatLevel *parent = level;
 	Query	   *query;
 
 	if (level->below[rtindex - 1])
@@ -252,20 +93,20 @@ level_below(FlatLevel *level, int rtindex)
 }
 
 static Node *
-source_column(FlatLevel *level, Var *var)
+source_column(FeFlatLevel *level, Var *var)
 {
 	Var		   *result;
 
 	if (var->varattno == 0)
-		refuse(level, var->location, _("references to a whole row are"),
-			   _("Name the columns that are needed."));
+		fe_flat_refuse(level, var->location, _("references to a whole row are"),
+					   _("Name the columns that are needed."));
 	if (var->varattno < 0)
-		refuse(level, var->location, _("system columns are"), NULL);
+		fe_flat_refuse(level, var->location, _("system columns are"), NULL);
 	if (fe_compat_is_virtual_column(rt_fetch(var->varno, level->query->rtable)->relid,
 									var->varattno))
-		refuse(level, var->location, _("virtual generated columns are"),
-			   _("Their values are not in the write-ahead log. Write the column's expression "
-				 "instead, or make the column STORED."));
+		fe_flat_refuse(level, var->location, _("virtual generated columns are"),
+					   _("Their values are not in the write-ahead log. Write the column's expression "
+						 "instead, or make the column STORED."));
 	result = copyObject(var);
 	fe_compat_forget_outer_joins(result);
 	result->varno = level->tables[var->varno - 1];
@@ -277,10 +118,10 @@ source_column(FlatLevel *level, Var *var)
 
 /* What a column stands for, in terms of the source row. */
 static Node *
-flatten_var(Var *var, FlatLevel *level)
+flatten_var(Var *var, FeFlatLevel *level)
 {
 	RangeTblEntry *rte;
-	FlatLevel  *below;
+	FeFlatLevel *below;
 	TargetEntry *tle;
 
 	for (Index up = var->varlevelsup; up > 0; up--)
@@ -289,15 +130,15 @@ flatten_var(Var *var, FlatLevel *level)
 	if (rte->rtekind == RTE_RELATION && level->tables[var->varno - 1] != 0)
 		return source_column(level, var);
 	if (var->varattno == 0)
-		refuse(level, var->location, _("references to a whole row are"),
-			   _("Name the columns that are needed."));
+		fe_flat_refuse(level, var->location, _("references to a whole row are"),
+					   _("Name the columns that are needed."));
 	if (rte->rtekind == RTE_FUNCTION && level->changes == var->varno)
 		return fe_changes_column(var);
 	if (rte->rtekind == RTE_JOIN)
 		return flatten_expr(list_nth(rte->joinaliasvars, var->varattno - 1), level);
 	below = level_below(level, var->varno);
 	if (below == NULL)
-		refuse(level, var->location, _("this column's origin is"), NULL);
+		fe_flat_refuse(level, var->location, _("this column's origin is"), NULL);
 	if (below->query->setOperations)
 		return fe_union_column(below, var->varattno);
 	tle = list_nth(below->query->targetList, var->varattno - 1);
@@ -306,7 +147,7 @@ flatten_var(Var *var, FlatLevel *level)
 
 /* A column of a composite value, which may be a row before or after a change. */
 static Node *
-flatten_field(FieldSelect *field, FlatLevel *level)
+flatten_field(FieldSelect *field, FeFlatLevel *level)
 {
 	Node	   *arg = flatten_expr((Node *) field->arg, level);
 	Node	   *column = fe_changes_field(level->a, field, arg);
@@ -321,7 +162,7 @@ flatten_field(FieldSelect *field, FlatLevel *level)
 static Node *
 flatten_expr(Node *node, void *arg)
 {
-	FlatLevel  *level = arg;
+	FeFlatLevel *level = arg;
 
 	if (node == NULL)
 		return NULL;
@@ -330,7 +171,7 @@ flatten_expr(Node *node, void *arg)
 	if (IsA(node, FieldSelect))
 		return flatten_field((FieldSelect *) node, level);
 	if (IsA(node, GroupingFunc))
-		refuse(level, ((GroupingFunc *) node)->location, _("GROUPING() is"), NULL);
+		fe_flat_refuse(level, ((GroupingFunc *) node)->location, _("GROUPING() is"), NULL);
 	return expression_tree_mutator(node, flatten_expr, level);
 }
 
@@ -343,7 +184,7 @@ fe_flatten_expr(Node *node, FeFlatLevel *level)
 /* ---- FROM ---------------------------------------------------------------------- */
 
 static void
-take_quals(FlatLevel *level, Node *quals, List **to)
+take_quals(FeFlatLevel *level, Node *quals, List **to)
 {
 	if (quals)
 		*to = lappend(*to, flatten_expr(quals, level));
@@ -362,7 +203,7 @@ several_tables(const Query *query)
 }
 
 static void
-take_source(FlatLevel *level, int rtindex)
+take_source(FeFlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
 	FeFlatRow  *row = level->row;
@@ -377,25 +218,26 @@ take_source(FlatLevel *level, int rtindex)
 	{
 		foreach(lc, row->arms)
 			table->mention += ((FeFlatArm *) lfirst(lc))->source == rte->relid;
-		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
-			   _("joins with UNION ALL are"),
-			   _("Join the feature view with other tables when reading it."));
+		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
+					   _("joins with UNION ALL are"),
+					   _("Join the feature view with other tables when reading it."));
 	}
 	if (row->arms != NIL && ((FeFlatArm *) linitial(row->arms))->form == FE_FORM_CHANGES)
 	{
 		table->mention = ((FeFlatArm *) linitial(row->arms))->source == rte->relid;
-		refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
-			   _("joins with changes() are"),
-			   _("Join the feature view with other tables when reading it."));
+		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, table->mention),
+					   _("joins with changes() are"),
+					   _("Join the feature view with other tables when reading it."));
 	}
 	if (rte->tablesample)
-		refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"), NULL);
+		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"),
+					   NULL);
 	if (row->tables != NIL || several_tables(level->query))
 		level->a->joined = true;
 	fe_source_check(level->a, rte->relid, true);
 	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
-		refuse(level, fe_relation_location(level->a, rte->relid, 0),
-			   _("ONLY a partitioned table, which has no rows of its own, is"), NULL);
+		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, 0),
+					   _("ONLY a partitioned table, which has no rows of its own, is"), NULL);
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = rte->relid;
 	arm->form = FE_FORM_TABLE;
@@ -405,7 +247,7 @@ take_source(FlatLevel *level, int rtindex)
 }
 
 static void
-take_function(FlatLevel *level, int rtindex)
+take_function(FeFlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
 	int			location = exprLocation(((RangeTblFunction *) linitial(rte->functions))->funcexpr);
@@ -413,10 +255,10 @@ take_function(FlatLevel *level, int rtindex)
 	FeFlatArm  *arm;
 
 	if (!OidIsValid(relid))
-		refuse(level, location, _("functions in FROM are"), NULL);
+		fe_flat_refuse(level, location, _("functions in FROM are"), NULL);
 	if (level->row->arms != NIL)
-		refuse(level, location, _("joins with changes() are"),
-			   _("Join the feature view with other tables when reading it."));
+		fe_flat_refuse(level, location, _("joins with changes() are"),
+					   _("Join the feature view with other tables when reading it."));
 	fe_source_check(level->a, relid, false);
 	arm = palloc0(sizeof(FeFlatArm));
 	arm->source = relid;
@@ -431,10 +273,10 @@ take_function(FlatLevel *level, int rtindex)
 }
 
 static void
-flatten_from_ref(FlatLevel *level, int rtindex)
+flatten_from_ref(FeFlatLevel *level, int rtindex)
 {
 	RangeTblEntry *rte = rt_fetch(rtindex, level->query->rtable);
-	FlatLevel  *below;
+	FeFlatLevel *below;
 
 	if (rte->rtekind == RTE_RELATION)
 	{
@@ -448,35 +290,35 @@ flatten_from_ref(FlatLevel *level, int rtindex)
 	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
-		refuse(level, -1, _("this item of FROM is"),
-			   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, or "
-				 "changes()."));
+		fe_flat_refuse(level, -1, _("this item of FROM is"),
+					   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, or "
+						 "changes()."));
 	fe_flatten_projection(below);
 }
 
-static void flatten_from_item(FlatLevel *level, Node *item);
+static void flatten_from_item(FeFlatLevel *level, Node *item);
 
 /*
  * The side of an outer join that may be missing: a table.  (Of a projection its
  * expressions would have to be NULL where it is.)
  */
 static void
-flatten_optional(FlatLevel *level, Node *item, Node *quals)
+flatten_optional(FeFlatLevel *level, Node *item, Node *quals)
 {
 	RangeTblEntry *rte = NULL;
 
 	if (IsA(item, RangeTblRef))
 		rte = rt_fetch(((RangeTblRef *) item)->rtindex, level->query->rtable);
 	if (rte == NULL || rte->rtekind != RTE_RELATION)
-		refuse(level, exprLocation(quals), _("outer joins with anything but a table are"),
-			   _("Name the table itself on the outer side. A LATERAL item that names windows is "
-				 "added with a comma: FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
+		fe_flat_refuse(level, exprLocation(quals), _("outer joins with anything but a table are"),
+					   _("Name the table itself on the outer side. A LATERAL item that names windows is "
+						 "added with a comma: FROM orders, LATERAL (SELECT rolling(...) AS w) x."));
 	take_source(level, ((RangeTblRef *) item)->rtindex);
 	((FeFlatTable *) llast(level->row->tables))->outer = true;
 }
 
 static void
-flatten_join(FlatLevel *level, JoinExpr *join)
+flatten_join(FeFlatLevel *level, JoinExpr *join)
 {
 	FeFlatTable *optional;
 
@@ -496,15 +338,15 @@ flatten_join(FlatLevel *level, JoinExpr *join)
 			flatten_optional(level, join->larg, join->quals);
 			break;
 		default:
-			refuse(level, exprLocation(join->quals), _("FULL JOIN is"),
-				   _("INNER JOIN and LEFT JOIN add the row with a given key to each row of one table."));
+			fe_flat_refuse(level, exprLocation(join->quals), _("FULL JOIN is"),
+						   _("INNER JOIN and LEFT JOIN add the row with a given key to each row of one table."));
 	}
 	optional = llast(level->row->tables);
 	take_quals(level, join->quals, &optional->on);
 }
 
 static void
-flatten_from_item(FlatLevel *level, Node *item)
+flatten_from_item(FeFlatLevel *level, Node *item)
 {
 	if (IsA(item, RangeTblRef))
 		flatten_from_ref(level, ((RangeTblRef *) item)->rtindex);
@@ -514,7 +356,7 @@ flatten_from_item(FlatLevel *level, Node *item)
 
 /* FROM and WHERE of a query at or below the grouping. */
 static void
-flatten_query_from(FlatLevel *level)
+flatten_query_from(FeFlatLevel *level)
 {
 	ListCell   *lc;
 
@@ -526,7 +368,7 @@ flatten_query_from(FlatLevel *level)
 void
 fe_flatten_projection(FeFlatLevel *level)
 {
-	refuse_clauses(level);
+	fe_flat_refuse_clauses(level);
 	if (is_grouped(level->query))
 		fe_flat_refuse(level, fe_targets_location(level->query->targetList),
 					   _("grouping below the grouping is"),
@@ -540,7 +382,7 @@ fe_flatten_projection(FeFlatLevel *level)
 /* ---- the grouped query ---------------------------------------------------------- */
 
 static void
-flatten_keys(FlatLevel *level, FeFlat *flat)
+flatten_keys(FeFlatLevel *level, FeFlat *flat)
 {
 	Query	   *query = level->query;
 	ListCell   *lc;
@@ -559,9 +401,9 @@ flatten_keys(FlatLevel *level, FeFlat *flat)
 		key->expr = flatten_expr((Node *) tle->expr, level);
 		key->eqop = clause->eqop;
 		if (!clause->hashable)
-			refuse(level, exprLocation((Node *) tle->expr),
-				   psprintf(_("a key of type %s, which cannot be hashed, is"),
-							format_type_be(exprType(key->expr))), NULL);
+			fe_flat_refuse(level, exprLocation((Node *) tle->expr),
+						   psprintf(_("a key of type %s, which cannot be hashed, is"),
+									format_type_be(exprType(key->expr))), NULL);
 		foreach(lk, flat->keys)
 			known = known || equal(((FeFlatKey *) lfirst(lk))->expr, key->expr);
 		if (!known)
@@ -570,7 +412,7 @@ flatten_keys(FlatLevel *level, FeFlat *flat)
 }
 
 static void
-refuse_ungrouped(FlatLevel *level)
+refuse_ungrouped(FeFlatLevel *level)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -582,7 +424,7 @@ refuse_ungrouped(FlatLevel *level)
 
 /* What is grouped can be brought together when it is read. */
 static void
-refuse_union(FlatLevel *level)
+refuse_union(FeFlatLevel *level)
 {
 	Query	   *query = level->query;
 
@@ -599,23 +441,23 @@ refuse_union(FlatLevel *level)
  * GROUP BY of the primary key.
  */
 static void
-flatten_current(FlatLevel *top, FeFlat *flat)
+flatten_current(FeFlatLevel *top, FeFlat *flat)
 {
 	FeFlatArm  *arm;
 	ListCell   *lc;
 
 	flatten_query_from(top);
 	if (top->row->arms == NIL)
-		refuse(top, fe_targets_location(top->query->targetList), _("a query without a table is"),
-			   NULL);
+		fe_flat_refuse(top, fe_targets_location(top->query->targetList), _("a query without a table is"),
+					   NULL);
 	if (list_length(top->row->tables) > 1)
 	{
 		FeFlatTable *second = lsecond(top->row->tables);
 
-		refuse(top, fe_relation_location(top->a, second->relid, second->mention),
-			   _("joins without GROUP BY are"),
-			   _("A view of current values reads one table; join the feature view with other tables "
-				 "when reading it."));
+		fe_flat_refuse(top, fe_relation_location(top->a, second->relid, second->mention),
+					   _("joins without GROUP BY are"),
+					   _("A view of current values reads one table; join the feature view with other tables "
+						 "when reading it."));
 	}
 	arm = linitial(top->row->arms);
 	if (top->row->desc != NULL || arm->form != FE_FORM_TABLE)
@@ -640,17 +482,17 @@ flatten_current(FlatLevel *top, FeFlat *flat)
  * query where none is grouped serves current values.
  */
 static void
-flatten_grouped(FlatLevel *level, FeFlat *flat)
+flatten_grouped(FeFlatLevel *level, FeFlat *flat)
 {
-	FlatLevel  *top = level;
+	FeFlatLevel *top = level;
 	List	   *outer = NIL;
 	ListCell   *lc;
 
-	refuse_clauses(level);
+	fe_flat_refuse_clauses(level);
 	while (!is_grouped(level->query))
 	{
 		List	   *from = level->query->jointree->fromlist;
-		FlatLevel  *below = NULL;
+		FeFlatLevel *below = NULL;
 
 		refuse_union(level);
 		if (list_length(from) == 1 && IsA(linitial(from), RangeTblRef))
@@ -662,14 +504,14 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 		}
 		outer = lappend(outer, level);
 		level = below;
-		refuse_clauses(level);
+		fe_flat_refuse_clauses(level);
 	}
 	if (level->query->groupClause == NIL)
 		refuse_ungrouped(level);
 	flatten_query_from(level);
 	if (level->row->arms == NIL)
-		refuse(level, fe_targets_location(level->query->targetList), _("a query without a table is"),
-			   NULL);
+		fe_flat_refuse(level, fe_targets_location(level->query->targetList), _("a query without a table is"),
+					   NULL);
 	flat->arms = level->row->arms;
 	flat->row_desc = level->row->desc;
 	flat->where = level->row->where;
@@ -680,7 +522,7 @@ flatten_grouped(FlatLevel *level, FeFlat *flat)
 	take_quals(level, level->query->havingQual, &flat->having);
 	foreach(lc, outer)
 	{
-		FlatLevel  *above = lfirst(lc);
+		FeFlatLevel *above = lfirst(lc);
 
 		take_quals(above, above->query->jointree->quals, &flat->having);
 	}
@@ -712,7 +554,7 @@ fe_flatten(FeAnalysis *a, Query *query)
 {
 	FeFlat	   *flat = palloc0(sizeof(FeFlat));
 	FeFlatRow  *row = palloc0(sizeof(FeFlatRow));
-	FlatLevel  *top = fe_flat_level(NULL, a, row, query);
+	FeFlatLevel *top = fe_flat_level(NULL, a, row, query);
 	ListCell   *lc;
 
 	flatten_grouped(top, flat);

@@ -41,6 +41,10 @@ extern void fe_flatten_projection(FeFlatLevel *level);
 extern Node *fe_flatten_expr(Node *node, FeFlatLevel *level);
 extern pg_noinline void fe_flat_refuse(const FeFlatLevel *level, int location, const char *what,
 									   const char *hint);
+/* ---- clauses.c ---- */
+
+/* Refuses what no query of the nest may contain. */
+extern void fe_flat_refuse_clauses(const FeFlatLevel *level);
 /* Location of the first target that has one, or -1. */
 extern int	fe_targets_location(List *targets);
 
