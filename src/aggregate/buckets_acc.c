@@ -78,12 +78,7 @@ buckets_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 	FeBucketCount *b;
 
 	if (src->count > dst->count)
-	{
-		FeSeq		swap = *dst;
-
-		*dst = *src;
-		*src = swap;
-	}
+		fe_seq_swap(dst, src);
 	fe_seq_iter(&it, src, sizeof(FeBucketCount), 0);
 	while ((b = fe_seq_next(&it)) != NULL)
 		change_count(heap, dst, (int32) b->number, b->count);

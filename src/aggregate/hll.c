@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
+#include "runtime/murmur.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
@@ -64,28 +65,16 @@ fe_hll_hash_init(FeHllHash *hash, Oid type, Oid collation, MemoryContext cxt)
 	return true;
 }
 
-/* The finaliser of MurmurHash3: a permutation of 64-bit numbers. */
-static inline uint64
-mix(uint64 h)
-{
-	h ^= h >> 33;
-	h *= UINT64CONST(0xff51afd7ed558ccd);
-	h ^= h >> 33;
-	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
-	h ^= h >> 33;
-	return h;
-}
-
 uint64
 fe_hll_hash(FeHllHash *hash, Datum value)
 {
 	if (hash->bits == 0)
-		return mix(DatumGetUInt64(FunctionCall2Coll(&hash->fn, hash->collation, value,
-													UInt64GetDatum(0))));
+		return fe_murmur64(DatumGetUInt64(FunctionCall2Coll(&hash->fn, hash->collation, value,
+														   UInt64GetDatum(0))));
 	/* only the type's own bits: how a Datum is extended depends on who made it */
 	if (hash->bits < 64)
 		value &= (UINT64CONST(1) << hash->bits) - 1;
-	return mix((uint64) value + UINT64CONST(0x9e3779b97f4a7c15));
+	return fe_murmur64((uint64) value + UINT64CONST(0x9e3779b97f4a7c15));
 }
 
 /* ---- entries and registers --------------------------------------------------- */

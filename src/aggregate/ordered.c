@@ -122,12 +122,7 @@ ordered_combine(FeHeap *heap, const FeAccSpec *spec, void *dstp, void *srcp)
 	Entry	   *e;
 
 	if (src->count > dst->count)
-	{
-		FeSeq		swap = *dst;
-
-		*dst = *src;
-		*src = swap;
-	}
+		fe_seq_swap(dst, src);
 	fe_seq_iter(&it, src, sizeof(Entry), 0);
 	while ((e = fe_seq_next(&it)) != NULL)
 	{

@@ -38,19 +38,11 @@ fe_window_datum(FeRange window)
 static int64
 interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	int64		usecs;
-
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s of a window must not be NULL", name)));
-	if (!fe_interval_usecs(PG_GETARG_INTERVAL_P(n), &usecs))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a window must not have months or years", name),
-				 errhint("Their length varies. Write '30 days' instead of '1 month', '365 days' "
-						 "instead of '1 year'.")));
-	return usecs;
+	return fe_window_usecs(PG_GETARG_INTERVAL_P(n), name);
 }
 
 /* The window of these arguments: width, then slide where there is one, then origin. */

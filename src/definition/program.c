@@ -13,6 +13,7 @@
 #include "common/int.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "runtime/murmur.h"
 #include "utils/acl.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -372,17 +373,6 @@ fe_row_program_eval(FeRowProgram *prog, const Datum *row, const bool *rownulls,
 
 /* ---- keys and times ----------------------------------------------------------------- */
 
-static inline uint64
-murmur64(uint64 h)
-{
-	h ^= h >> 33;
-	h *= UINT64CONST(0xff51afd7ed558ccd);
-	h ^= h >> 33;
-	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
-	h ^= h >> 33;
-	return h;
-}
-
 /* Only the type's own bytes: how a Datum is extended depends on who made it. */
 static inline uint64
 datum_bits(Datum value, int16 typlen)
@@ -406,7 +396,7 @@ hash_key(const FeKey *key, Datum value, bool isnull)
 	if (isnull)
 		return UINT64CONST(0x9e3779b97f4a7c15);
 	if (key->bitwise)
-		return murmur64(datum_bits(value, key->typlen) + 1);
+		return fe_murmur64(datum_bits(value, key->typlen) + 1);
 	return DatumGetUInt64(FunctionCall2Coll((FmgrInfo *) &key->hash, key->collation, value,
 											UInt64GetDatum(0)));
 }

@@ -29,8 +29,8 @@ typedef struct WindowCache
 	FeWindow	window;
 } WindowCache;
 
-static int64
-interval_argument(const Interval *interval, const char *name)
+int64
+fe_window_usecs(const Interval *interval, const char *name)
 {
 	int64		usecs;
 
@@ -101,14 +101,14 @@ fe_sql_rolling(PG_FUNCTION_ARGS)
 		w->kind = FE_WINDOW_ROLLING;
 		if (cache->nulls[0])
 			refuse_null_width();
-		w->width = interval_argument(&cache->args[0], "width");
+		w->width = fe_window_usecs(&cache->args[0], "width");
 		if (!cache->nulls[1])
-			w->hop = interval_argument(&cache->args[1], "hop");
+			w->hop = fe_window_usecs(&cache->args[1], "hop");
 		else if (w->width > 0)
 			w->hop = fe_window_default_hop(w->width);
 		w->has_before = !cache->nulls[2];
 		if (w->has_before)
-			w->before = interval_argument(&cache->args[2], "before");
+			w->before = fe_window_usecs(&cache->args[2], "before");
 		fe_check_window(w, NULL, -1);
 		cache->valid = true;
 	}
@@ -133,7 +133,7 @@ fe_sql_tumbling(PG_FUNCTION_ARGS)
 		w->kind = FE_WINDOW_TUMBLING;
 		if (cache->nulls[0])
 			refuse_null_width();
-		w->width = interval_argument(&cache->args[0], "width");
+		w->width = fe_window_usecs(&cache->args[0], "width");
 		if (TIMESTAMP_NOT_FINITE(origin))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -46,6 +46,16 @@ extern void fe_seq_delete(FeHeap *heap, FeSeq *seq, Size elsize, uint32 pos);
 extern void fe_seq_drop_front(FeHeap *heap, FeSeq *seq, Size elsize, uint32 n);
 extern void fe_seq_clear(FeHeap *heap, FeSeq *seq, Size elsize);
 
+/* What each of them refers to changes places. */
+static inline void
+fe_seq_swap(FeSeq *a, FeSeq *b)
+{
+	FeSeq		swap = *a;
+
+	*a = *b;
+	*b = swap;
+}
+
 /* Bytes an upsert may take from the heap (for fe_heap_has_room), at most. */
 extern Size fe_seq_upsert_room(const FeSeq *seq, Size elsize);
 
