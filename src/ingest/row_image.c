@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 
 #include "ingest/row_image.h"
+#include "runtime/compat.h"
 
 #define BITMAP_BYTES(form)	(((form)->ncolumns + 7) / 8)
 
