@@ -640,6 +640,10 @@ CREATE TABLE feature_view_catalog (
 	retention interval,
 	watermark interval,
 	snapshot boolean NOT NULL DEFAULT true,
+	offline boolean NOT NULL DEFAULT false,
+	history_interval interval,
+	history_retention interval,
+	history regclass,
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
 );
 CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHERE replaces IS NULL;
@@ -653,6 +657,10 @@ COMMENT ON COLUMN feature_view_catalog.on_error IS 'what an error in an expressi
 COMMENT ON COLUMN feature_view_catalog.snapshot IS 'does a view over changes() begin with the rows that are there?';
 COMMENT ON COLUMN feature_view_catalog.retention IS 'how long windows of GROUP BY are shown after their end';
 COMMENT ON COLUMN feature_view_catalog.watermark IS 'how far the watermark is behind the highest event time';
+COMMENT ON COLUMN feature_view_catalog.offline IS 'is every vector recorded in the history table?';
+COMMENT ON COLUMN feature_view_catalog.history_interval IS 'at most one row of the history for each entity and interval; NULL: every change';
+COMMENT ON COLUMN feature_view_catalog.history_retention IS 'how long rows of the history are kept; NULL: for ever';
+COMMENT ON COLUMN feature_view_catalog.history IS 'the history table, a table of the view''s owner; NULL: none was made, or it was dropped';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
 GRANT SELECT ON feature_view_catalog TO PUBLIC;
 SELECT pg_extension_config_dump('feature_view_catalog', '');
@@ -755,32 +763,35 @@ CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAUL
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
 	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
-	snapshot boolean DEFAULT true) RETURNS regclass
+	snapshot boolean DEFAULT true, offline boolean DEFAULT false, history_interval interval DEFAULT NULL,
+	history_retention interval DEFAULT NULL) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
-'creates a feature view: query is one SELECT over a table, several (UNION ALL, joins by a unique key) or changes() with GROUP BY, or one over a table without it for current values; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only or changes() a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval) IS
+'creates a feature view: query is one SELECT over a table, several (UNION ALL, joins by a unique key) or changes() with GROUP BY, or one over a table without it for current values; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only or changes() a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. offline => true records what is pushed in a table name_history of the view''s owner, with or without Redis: history_interval, at most one row for each entity and interval (default every change); history_retention, how long rows are kept (default for ever). Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
 	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
-	snapshot boolean DEFAULT true) RETURNS regclass
+	snapshot boolean DEFAULT true, offline boolean DEFAULT false, history_interval interval DEFAULT NULL,
+	history_retention interval DEFAULT NULL) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval) IS
 'the same with an existing view as definition; its query is copied';
 
-CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false, history boolean DEFAULT false) RETURNS boolean
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_drop_feature_view';
-COMMENT ON FUNCTION drop_feature_view(text, boolean) IS
-'drops a feature view, its relation and its state; false where there is none and if_exists is given. Errors: not its owner, other objects depend on the relation';
+COMMENT ON FUNCTION drop_feature_view(text, boolean, boolean) IS
+'drops a feature view, its relation and its state, with history => true also its history table, which is kept otherwise; false where there is none and if_exists is given. Errors: not its owner, other objects depend on the relation or the history';
 
 CREATE FUNCTION alter_feature_view(name text, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	reset text[] DEFAULT NULL, on_error text DEFAULT NULL, retention interval DEFAULT NULL,
-	watermark interval DEFAULT NULL) RETURNS void
+	watermark interval DEFAULT NULL, offline boolean DEFAULT NULL, history_interval interval DEFAULT NULL,
+	history_retention interval DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_alter_feature_view';
-COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text, interval, interval) IS
-'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error or retention builds the view anew, at once';
+COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text, interval, interval, boolean, interval, interval) IS
+'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error or retention builds the view anew, at once. offline => true begins a history, and makes its table where it is missing; false stops it, and keeps the table';
 
 CREATE FUNCTION refresh_feature_view(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_refresh_feature_view';
@@ -924,7 +935,8 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 WHERE w.ev_class = c.definition AND d.classid = 'pg_catalog.pg_rewrite'::regclass
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS sources,
 	c.retention, c.watermark,
-	c.snapshot
+	c.snapshot, c.offline, c.history_interval, c.history_retention,
+	(SELECT h.oid::regclass FROM pg_catalog.pg_class h WHERE h.oid = c.history) AS history
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
 COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';

@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 #include "definition/definition.h"
+#include "definition/history.h"
 
 PG_FUNCTION_INFO_V1(fe_drop_feature_view);
 PG_FUNCTION_INFO_V1(fe_alter_feature_view);
@@ -78,7 +79,25 @@ drop_objects(ObjectAddresses *objects)
 	CommandCounterIncrement();
 }
 
-/* drop_feature_view(name text, if_exists boolean) returns boolean */
+/* The history goes with the view, or stays, and whoever drops the view is told so. */
+static void
+drop_history(ObjectAddresses *objects, const FeCatalogRow *row, bool too)
+{
+	char	   *name = fe_history_name(row->history);
+
+	if (name == NULL)
+		return;
+	if (!too)
+		ereport(NOTICE,
+				(errmsg("history of feature view \"%s\" is kept in table %s", row->name, name),
+				 errhint("A feature view of that name goes on with it; drop_feature_view(..., history => true) drops it.")));
+	else if (!fe_compat_class_ownercheck(row->history, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(row->history));
+	else
+		add_relation(objects, row->history);
+}
+
+/* drop_feature_view(name text, if_exists boolean, history boolean) returns boolean */
 Datum
 fe_drop_feature_view(PG_FUNCTION_ARGS)
 {
@@ -89,6 +108,7 @@ fe_drop_feature_view(PG_FUNCTION_ARGS)
 	if (row == NULL)
 		PG_RETURN_BOOL(false);
 	objects = new_object_addresses();
+	drop_history(objects, row, PG_GETARG_BOOL(2));
 	foreach(lc, fe_catalog_read())
 	{
 		FeCatalogRow *other = lfirst(lc);
@@ -129,11 +149,17 @@ reset_option(FeViewOptions *options, const char *name)
 		options->retention = 0;
 	else if (strcmp(name, "watermark") == 0)
 		options->watermark = -1;
+	else if (strcmp(name, "offline") == 0)
+		options->offline = false;
+	else if (strcmp(name, "history_interval") == 0)
+		options->history_interval = 0;
+	else if (strcmp(name, "history_retention") == 0)
+		options->history_retention = 0;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" cannot be reset", name),
-				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online, on_error, retention and watermark.")));
+				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online, on_error, retention, watermark, offline, history_interval and history_retention.")));
 }
 
 static void
@@ -152,7 +178,8 @@ reset_options(FeViewOptions *options, ArrayType *names)
 /*
  * alter_feature_view(name text, redis_key text, ttl interval, push_interval
  * interval, time_refresh interval, online text[], reset text[], on_error text,
- * retention interval, watermark interval)
+ * retention interval, watermark interval, offline boolean, history_interval interval,
+ * history_retention interval)
  *
  * Another on_error or retention means other state (plan.c has it in the fingerprint): the
  * ingest worker builds the view anew, at once also where it had stopped.  One over changes()
@@ -176,6 +203,7 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 	fe_options_from_args(fcinfo, 1, &row->options);
 	fe_on_error_from_arg(fcinfo, 7, &row->options);
 	fe_window_options_from_args(fcinfo, 8, &row->options);
+	fe_history_options_from_args(fcinfo, 10, &row->options);
 	plan = fe_plan_load(row->viewid, CurrentMemoryContext);
 	plan->options = row->options;
 	fe_apply_options(plan);
@@ -186,6 +214,8 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 				 errdetail("It would need other state, and changes cannot be read again."),
 				 errhint("create_feature_view(..., replace => true) with another retention begins a new history.")));
 	fe_check_clashes(plan, row->viewid);
+	if (row->options.offline)
+		row->history = fe_history_ensure(plan, row->relation, row->viewid, row->history);
 	row->version++;
 	fe_catalog_update(row);
 	if (fe_shared != NULL)
@@ -263,6 +293,7 @@ fe_replace_at_once(int32 oldid, int32 newid)
 	updated = *old;
 	updated.definition = row->definition;
 	updated.options = row->options;
+	updated.history = row->history;
 	updated.version++;
 	fe_catalog_update(&updated);
 	CommandCounterIncrement();

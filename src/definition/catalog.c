@@ -65,7 +65,11 @@ enum
 	COL_RETENTION,
 	COL_WATERMARK,
 	COL_SNAPSHOT,
-	COL_LAST = COL_SNAPSHOT
+	COL_OFFLINE,
+	COL_HISTORY_INTERVAL,
+	COL_HISTORY_RETENTION,
+	COL_HISTORY,
+	COL_LAST = COL_HISTORY
 };
 
 /* ---- identity ----------------------------------------------------------------- */
@@ -142,6 +146,11 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 	/* the table's own check holds it to the names we know */
 	(void) fe_on_error_by_name(TextDatumGetCString(v[COL_ON_ERROR - 1]), &o->on_error);
 	o->snapshot = DatumGetBool(v[COL_SNAPSHOT - 1]);
+	o->offline = DatumGetBool(v[COL_OFFLINE - 1]);
+	o->history_interval = isnull[COL_HISTORY_INTERVAL - 1] ? 0 :
+		option_usecs(v[COL_HISTORY_INTERVAL - 1]);
+	o->history_retention = isnull[COL_HISTORY_RETENTION - 1] ? 0 :
+		option_usecs(v[COL_HISTORY_RETENTION - 1]);
 }
 
 static FeCatalogRow *
@@ -163,6 +172,7 @@ read_row(TupleTableSlot *slot)
 	row->replaces = isnull[COL_REPLACES - 1] ? 0 : DatumGetInt32(v[COL_REPLACES - 1]);
 	row->version = DatumGetInt32(v[COL_VERSION - 1]);
 	row->generation = DatumGetInt32(v[COL_GENERATION - 1]);
+	row->history = isnull[COL_HISTORY - 1] ? InvalidOid : DatumGetObjectId(v[COL_HISTORY - 1]);
 	read_options(v, isnull, &row->options);
 	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &is_null);
 	row->uncommitted = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
@@ -323,7 +333,8 @@ names_array(List *names)
 static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
 	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, BOOLOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, BOOLOID,
+	BOOLOID, INTERVALOID, INTERVALOID, REGCLASSOID
 };
 
 static void
@@ -371,6 +382,16 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 	if (o->watermark < 0)
 		nulls[COL_WATERMARK - 1] = 'n';
 	v[COL_SNAPSHOT - 1] = BoolGetDatum(o->snapshot);
+	v[COL_OFFLINE - 1] = BoolGetDatum(o->offline);
+	v[COL_HISTORY_INTERVAL - 1] = usecs_interval(o->history_interval);
+	if (o->history_interval == 0)
+		nulls[COL_HISTORY_INTERVAL - 1] = 'n';
+	v[COL_HISTORY_RETENTION - 1] = usecs_interval(o->history_retention);
+	if (o->history_retention == 0)
+		nulls[COL_HISTORY_RETENTION - 1] = 'n';
+	v[COL_HISTORY - 1] = ObjectIdGetDatum(row->history);
+	if (!OidIsValid(row->history))
+		nulls[COL_HISTORY - 1] = 'n';
 }
 
 void
@@ -383,9 +404,10 @@ fe_catalog_insert(const FeCatalogRow *row)
 	fe_catalog_execute("INSERT INTO feature_engine." FE_CATALOG_TABLE
 					   " (viewid, name, relation, definition, replaces, version, generation,"
 					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
-					   " on_error, retention, watermark, snapshot)"
+					   " on_error, retention, watermark, snapshot, offline, history_interval,"
+					   " history_retention, history)"
 					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18,"
-					   " $19)",
+					   " $19, $20, $21, $22, $23)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -401,7 +423,8 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " version = $6, generation = $7, redis_key = $8, ttl = $9,"
 					   " push_interval = $10, time_refresh = $11, online = $12,"
 					   " append_only = $13, on_error = $14, altered_at = now(), retention = $17,"
-					   " watermark = $18, snapshot = $19 WHERE viewid = $1",
+					   " watermark = $18, snapshot = $19, offline = $20, history_interval = $21,"
+					   " history_retention = $22, history = $23 WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -485,6 +508,15 @@ drop_remains(const FeCatalogRow *row)
 	free_object_addresses(objects);
 }
 
+/* Its history table was dropped, and must not be taken for one that gets its number later. */
+static void
+forget_history(FeCatalogRow *row)
+{
+	row->history = InvalidOid;
+	row->version++;
+	fe_catalog_update(row);
+}
+
 /*
  * Event trigger on sql_drop: whoever drops the relation, or with CASCADE the
  * source or the stored definition, drops the feature view.
@@ -514,7 +546,11 @@ fe_catalog_sql_drop(PG_FUNCTION_ARGS)
 					orphan = false;
 			if (!orphan && relation_exists(row->definition) &&
 				(!OidIsValid(row->relation) || relation_exists(row->relation)))
+			{
+				if (OidIsValid(row->history) && !relation_exists(row->history))
+					forget_history(row);
 				continue;
+			}
 			drop_remains(row);
 			again = true;
 			break;

@@ -34,6 +34,7 @@
 #include "utils/varlena.h"
 
 #include "definition/definition.h"
+#include "definition/history.h"
 
 PG_FUNCTION_INFO_V1(fe_create_feature_view);
 PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
@@ -46,6 +47,7 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_ON_ERROR	9
 #define ARG_WINDOWS		10
 #define ARG_SNAPSHOT	12
+#define ARG_HISTORY		13
 
 /* ---- the query ------------------------------------------------------------------ */
 
@@ -248,6 +250,8 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 	row->relation = fe_create_relation(schema, row->name, def->plan, owner);
 	fe_record_dependency(row->relation, row->definition);
 	record_unique_keys(row->definition, def->plan);
+	if (row->options.offline)
+		row->history = fe_history_ensure(def->plan, row->relation, row->viewid, InvalidOid);
 	fe_catalog_insert(row);
 	return row->relation;
 }
@@ -329,6 +333,9 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 	record_unique_keys(row->definition, def->plan);
 	row->generation = old->generation;
 	row->replaces = old->viewid;
+	row->history = old->history;
+	if (row->options.offline)
+		row->history = fe_history_ensure(def->plan, relation, old->viewid, old->history);
 	fe_catalog_insert(row);
 	CommandCounterIncrement();
 	fe_replace_at_once(old->viewid, row->viewid);
@@ -367,6 +374,7 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 	fe_on_error_from_arg(fcinfo, ARG_ON_ERROR, &row.options);
 	row.options.watermark = -1;
 	fe_window_options_from_args(fcinfo, ARG_WINDOWS, &row.options);
+	fe_history_options_from_args(fcinfo, ARG_HISTORY, &row.options);
 	row.options.append_only = !PG_ARGISNULL(ARG_APPEND_ONLY) && PG_GETARG_BOOL(ARG_APPEND_ONLY);
 	row.options.snapshot = PG_ARGISNULL(ARG_SNAPSHOT) || PG_GETARG_BOOL(ARG_SNAPSHOT);
 	old = fe_catalog_by_name(row.name);

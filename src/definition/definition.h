@@ -297,6 +297,7 @@ typedef struct FeCatalogRow
 	int32		replaces;		/* 0, or the view that it will take over from */
 	int32		version;
 	int32		generation;		/* bumped to rebuild */
+	Oid			history;		/* table, InvalidOid: there is none */
 	bool		uncommitted;	/* written by the current transaction; set by reading */
 	FeViewOptions options;
 } FeCatalogRow;
@@ -345,6 +346,8 @@ extern char *fe_definition_text_of_view(Oid view);
 extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 /* retention, watermark; NULL: as they were. */
 extern void fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+/* offline, history_interval, history_retention; NULL: as they were. */
+extern void fe_history_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 /* on_error; NULL: as it was. */
 extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
 extern const char *fe_on_error_name(FeOnError on_error);

@@ -87,6 +87,19 @@ fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *o
 											 36500 * USECS_PER_DAY);
 }
 
+void
+fe_history_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
+{
+	if (!PG_ARGISNULL(first))
+		options->offline = PG_GETARG_BOOL(first);
+	if (!PG_ARGISNULL(first + 1))
+		options->history_interval = interval_option(fcinfo, first + 1, "history_interval",
+													USECS_PER_SEC / 1000, 36500 * USECS_PER_DAY);
+	if (!PG_ARGISNULL(first + 2))
+		options->history_retention = interval_option(fcinfo, first + 2, "history_retention",
+													 USECS_PER_HOUR, 36500 * USECS_PER_DAY);
+}
+
 /* ---- on_error ---------------------------------------------------------------------- */
 
 static const char *const on_error_names[] = {

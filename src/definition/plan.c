@@ -352,6 +352,7 @@ fe_plan_load(int32 viewid, MemoryContext parent)
 	plan->generation = row->generation;
 	plan->name = row->name;
 	plan->relation = row->relation;
+	plan->history = row->history;
 	plan->defview = row->definition;
 	plan->replaces = row->replaces;
 	copy_options(&plan->options, &row->options);

@@ -232,6 +232,9 @@ typedef struct FeViewOptions
 	int64		watermark;		/* us behind the highest event time, -1 = none */
 	List	   *online;			/* column names, NIL = all features */
 	bool		online_enabled; /* false: online => '{}' */
+	bool		offline;		/* what is pushed is recorded in the history table */
+	int64		history_interval;	/* us, at most one row for each; 0 = every change */
+	int64		history_retention;	/* us, how long rows are kept; 0 = for ever */
 } FeViewOptions;
 
 typedef struct FePlan
@@ -245,6 +248,7 @@ typedef struct FePlan
 	Oid			owner;
 	Oid			defview;		/* the stored view */
 	Oid			relation;		/* foreign table users read, InvalidOid while pending */
+	Oid			history;		/* its table, see history.h; may be gone */
 
 	/*
 	 * Not 0: a new definition that is being built beside the view of this id.

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/catalog.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "lib/stringinfo.h"
@@ -230,6 +231,25 @@ refuse_partitions(const Source *s)
 					  _("Name one of its partitions: changes(NULL::partition)."));
 }
 
+/* What the pusher writes carries our mark, and is not decoded. */
+static void
+refuse_history(const Source *s)
+{
+	List	   *ancestors = s->form->relispartition ? get_partition_ancestors(s->relid) : NIL;
+	ListCell   *lc;
+
+	foreach(lc, fe_catalog_read())
+	{
+		FeCatalogRow *row = lfirst(lc);
+
+		if (!OidIsValid(row->history) ||
+			(row->history != s->relid && !list_member_oid(ancestors, row->history)))
+			continue;
+		refuse_source(s, psprintf(_("It is the history of feature view \"%s\"."), row->name),
+					  _("Use the tables that this feature view reads."));
+	}
+}
+
 void
 fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 {
@@ -244,6 +264,7 @@ fe_source_check(const FeAnalysis *a, Oid relid, bool whole_rows)
 	check_kind(&s);
 	if (a->check)
 	{
+		refuse_history(&s);
 		check_logged(&s);
 		check_security(&s);
 		if (!whole_rows)
