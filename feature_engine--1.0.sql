@@ -80,12 +80,13 @@ AS 'MODULE_PATHNAME', 'fe_watermark_of_view';
 COMMENT ON FUNCTION watermark(text) IS
 'the watermark of a feature view: the highest event time seen (as far as its commit had come) minus the option watermark; -infinity while none was seen, NULL where the view has no such option. Errors: unknown view, no SELECT privilege, view not caught up';
 
-CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false, view text DEFAULT NULL)
+CREATE FUNCTION sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false, view text DEFAULT NULL,
+	history boolean DEFAULT false)
 RETURNS pg_lsn
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'fe_sync';
-COMMENT ON FUNCTION sync(interval, boolean, text) IS
-'waits until everything that committed before the call is visible in every feature view, or in the one that is named (with redis => true: in Redis too), and returns the position in the log; NULL timeout waits for ever. Errors: timeout; a view that has stopped, raised only when all others are caught up; a view that this transaction has created, replaced or refreshed, for it is built after the commit; memory full; standby; unknown view';
+COMMENT ON FUNCTION sync(interval, boolean, text, boolean) IS
+'waits until everything that committed before the call is visible in every feature view, or in the one that is named (with redis => true: in Redis too; with history => true: recorded in the history of views that have one, with or without Redis), and returns the position in the log; NULL timeout waits for ever. Errors: timeout; a view that has stopped, raised only when all others are caught up; a view that this transaction has created, replaced or refreshed, for it is built after the commit; memory full; standby; unknown view';
 
 -- aggregate
 
@@ -906,7 +907,8 @@ COMMENT ON FUNCTION push_now(text) IS
 CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,
 	OUT late bigint, OUT expired bigint, OUT skipped bigint, OUT entities bigint, OUT panes bigint, OUT memory_bytes bigint,
 	OUT dirty bigint, OUT tombstones bigint, OUT null_keys bigint, OUT last_error text,
-	OUT last_error_at timestamptz, OUT event_time timestamptz) RETURNS SETOF record
+	OUT last_error_at timestamptz, OUT event_time timestamptz, OUT history_rows bigint, OUT history_failures bigint,
+	OUT history_at timestamptz, OUT history_error text, OUT history_error_at timestamptz) RETURNS SETOF record
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'fe_view_status';
 COMMENT ON FUNCTION view_status() IS 'shared state of this database''s feature views; see the view status. Messages of errors are shown to the view''s owner and to pg_read_all_stats';
 
@@ -957,11 +959,12 @@ SELECT c.name, coalesce(s.state, 'waiting') AS state, w.ingest_state AS worker,
 	w.wal_retained_bytes, coalesce(s.backfill_pct, 0) AS backfill_pct,
 	s.events, s.late, s.expired, s.skipped, s.entities, s.panes, s.memory_bytes,
 	s.dirty, s.tombstones, s.null_keys, w.redis_connected, w.pushes, w.push_failures, w.push_field_errors,
-	coalesce(s.last_error, w.last_error, w.redis_error) AS last_error,
-	coalesce(s.last_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
+	coalesce(s.last_error, s.history_error, w.last_error, w.redis_error) AS last_error,
+	coalesce(s.last_error_at, s.history_error_at, w.last_error_at, w.redis_error_at) AS last_error_at,
 	pg_catalog.pg_blocking_pids(w.ingest_pid) AS waits_for,
 	c.replaces IS NOT NULL AS replacement, s.event_time - c.watermark AS watermark,
-	h.began_lsn AS history_from, g.gaps, g.gap_from, g.gap_to
+	h.began_lsn AS history_from, g.gaps, g.gap_from, g.gap_to,
+	s.history_rows, s.history_failures, s.history_at
 FROM feature_view_catalog c
 	LEFT JOIN view_status() s USING (viewid)
 	LEFT JOIN worker_status() w ON true
@@ -970,5 +973,5 @@ FROM feature_view_catalog c
 		(array_agg(d.gap_from ORDER BY d.number DESC))[1] AS gap_from
 		FROM change_gap d WHERE d.viewid = h.viewid) g ON h.viewid IS NOT NULL;
 COMMENT ON VIEW status IS
-'one row per feature view: state (waiting, backfilling, recovering, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all)';
+'one row per feature view: state (waiting, backfilling, recovering, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all); of a view with offline => true the rows recorded in its history and the failed attempts (since its state was built or loaded), and the event_timestamp of the last row';
 GRANT SELECT ON status TO PUBLIC;

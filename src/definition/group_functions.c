@@ -35,6 +35,20 @@ fe_window_datum(FeRange window)
 	return RangeTypePGetDatum(fe_compat_make_range(type, &lower, &upper));
 }
 
+FeRange
+fe_window_of_datum(Datum value)
+{
+	TypeCacheEntry *type = lookup_type_cache(TSTZRANGEOID, TYPECACHE_RANGE_INFO);
+	RangeBound	lower;
+	RangeBound	upper;
+	bool		empty;
+
+	range_deserialize(type, DatumGetRangeTypeP(value), &lower, &upper, &empty);
+	if (empty || lower.infinite || upper.infinite)
+		return (FeRange) {PG_INT64_MAX, PG_INT64_MAX};
+	return (FeRange) {DatumGetTimestampTz(lower.val), DatumGetTimestampTz(upper.val)};
+}
+
 static int64
 interval_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {

@@ -480,6 +480,8 @@ extern uint64 fe_key_hash_keys(const FePlan *plan, const Datum *keys, const bool
 extern int64 fe_track_time(const FePlan *plan, int track, const Datum *values, const bool *nulls);
 /* The value of a window of GROUP BY: a range of timestamptz. */
 extern Datum fe_window_datum(FeRange window);
+/* The reverse; lo = PG_INT64_MAX: it is none of ours. */
+extern FeRange fe_window_of_datum(Datum value);
 /* Event time as us (timestamp and date read as UTC). */
 extern int64 fe_event_time(Datum value, Oid type);
 

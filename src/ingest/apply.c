@@ -186,6 +186,8 @@ merge_txn(FeApply *apply, FeGroupTxn *txn, FeTime now)
 	int			n = txn->end - txn->first;
 	ListCell   *lc;
 
+	if (!apply->job)
+		fe_commits_note(apply->ingest->db, txn->end_lsn, txn->commit_time);
 	/* in each pass: transactions before and after it are in the same ones */
 	foreach(lc, txn->truncated)
 		fe_state_truncate_begin(((FeIngestView *) lfirst(lc))->writer, txn->end_lsn,

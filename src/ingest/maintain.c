@@ -77,7 +77,7 @@ fe_ingest_sweep_is_due(FeIngest *ingest)
 		FeViewShared *view = ((FeIngestView *) lfirst(lc))->shared;
 
 		if (pg_atomic_read_u64(&view->tombstones) > 0 &&
-			(!view->online || ingest->db->redis_connected))
+			(!view->online || view->offline || ingest->db->redis_connected))
 			return true;
 	}
 	return false;

@@ -187,6 +187,7 @@ view_attach(FeIngest *ingest, FeIngestView *view)
 	}
 	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->online = online;
+	view->shared->offline = plan->options.offline;
 	view->applying = pg_atomic_read_u32(&view->shared->state) == FE_VIEW_LIVE;
 	view->store_is_ours = fe_state_stored_lsn(view->shared) != InvalidXLogRecPtr;
 	view->store_soon = fe_plan_is_stream(plan) && !view->store_is_ours;
@@ -238,6 +239,7 @@ fe_ingest_reset_view(FeIngest *ingest, FeIngestView *view)
 	fe_view_release(ingest->heap, view->shared, plan);
 	view->shared = fe_view_claim(MyDatabaseId, plan->viewid, plan->state_version,
 								 plan->options.online_enabled);
+	view->shared->offline = plan->options.offline;
 	fe_join_claim_parts(view);
 	pg_atomic_write_u64(&view->shared->partitions_hash, fe_partitions_hash(view->partitions));
 	view->shared->failures = failures;
@@ -462,6 +464,7 @@ load_view(FeIngest *ingest, int32 viewid, bool *unfit)
 		fe_backfill_replace_view(ingest, old, view);
 		compare_partitions(ingest, old, view);
 		view->shared->online = view->plan->options.online_enabled;
+		view->shared->offline = view->plan->options.offline;
 		view_free(old);
 	}
 	else

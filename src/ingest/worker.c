@@ -98,18 +98,22 @@ keys_in_redis(FeIngest *ingest)
 	return any;
 }
 
-/* Whether any view is pushed to Redis, or was: then there must be a pusher. */
+/* Whether any view has a history, or is pushed to Redis, or was: then there must be a pusher. */
 static bool
 ask_for_pusher(FeIngest *ingest)
 {
 	bool		needed = false;
 	ListCell   *lc;
 
-	if (fe_setting_redis_url == NULL || fe_setting_redis_url[0] == '\0')
-		return false;
+	bool		redis = fe_setting_redis_url != NULL && fe_setting_redis_url[0] != '\0';
+
 	foreach(lc, ingest->views)
-		needed |= ((FeIngestView *) lfirst(lc))->plan->options.online_enabled;
-	needed = needed || keys_in_redis(ingest);
+	{
+		const FeViewOptions *o = &((FeIngestView *) lfirst(lc))->plan->options;
+
+		needed |= o->offline || (redis && o->online_enabled);
+	}
+	needed = needed || (redis && keys_in_redis(ingest));
 	if (needed)
 		fe_request_pusher(ingest->db);
 	return needed;

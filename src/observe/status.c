@@ -132,12 +132,33 @@ memory_of(const FeViewShared *view)
 	return bytes;
 }
 
-#define FE_VIEW_STATUS_COLS 16
+/* history_rows, history_failures, history_at, history_error, history_error_at */
+static void
+put_history(Datum *values, bool *nulls, int i, FeViewShared *view, bool may_see)
+{
+	char		error[FE_ERROR_LEN];
+	TimestampTz error_at;
+
+	SpinLockAcquire(&view->mutex);
+	strlcpy(error, view->history_error, sizeof(error));
+	error_at = view->history_error_at;
+	SpinLockRelease(&view->mutex);
+	values[i] = counter(&view->history_rows);
+	values[i + 1] = counter(&view->history_failures);
+	nulls[i] = nulls[i + 1] = !view->offline;
+	values[i + 2] = counter(&view->history_at);
+	nulls[i + 2] = (int64) pg_atomic_read_u64(&view->history_at) == PG_INT64_MIN;
+	put_error(values, nulls, i + 3, error, may_see);
+	put_time(values, nulls, i + 4, error[0] != '\0' ? error_at : 0);
+}
+
+#define FE_VIEW_STATUS_COLS 21
 
 /*
  * view_status(): (viewid, state, backfill_pct, events, late, expired, skipped,
  * entities, panes, memory_bytes, dirty, tombstones, null_keys, last_error,
- * last_error_at, event_time)
+ * last_error_at, event_time, history_rows, history_failures, history_at, history_error,
+ * history_error_at)
  */
 Datum
 fe_view_status(PG_FUNCTION_ARGS)
@@ -153,6 +174,7 @@ fe_view_status(PG_FUNCTION_ARGS)
 		bool		nulls[FE_VIEW_STATUS_COLS] = {0};
 		char		error[FE_ERROR_LEN];
 		TimestampTz error_at;
+		bool		may_see;
 
 		if (view->dboid != MyDatabaseId || state == FE_VIEW_FREE || view->viewid < 0)
 			continue;
@@ -173,11 +195,12 @@ fe_view_status(PG_FUNCTION_ARGS)
 		values[10] = counter(&view->dirty);
 		values[11] = counter(&view->tombstones);
 		values[12] = counter(&view->null_keys);
-		put_error(values, nulls, 13, error,
-				  fe_may_see_errors(fe_owner_of_view(view->viewid)));
+		may_see = fe_may_see_errors(fe_owner_of_view(view->viewid));
+		put_error(values, nulls, 13, error, may_see);
 		put_time(values, nulls, 14, error_at);
 		values[15] = counter(&view->event_time);
 		nulls[15] = (int64) pg_atomic_read_u64(&view->event_time) == PG_INT64_MIN;
+		put_history(values, nulls, 16, view, may_see);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -1,6 +1,6 @@
 /*
  * evaluate.c
- *		An entity's values at T, and what has to be done about them in Redis.
+ *		An entity's values at T, and what has to be done about them in Redis and the history.
  *		Runs in the pusher, in short transactions; state's functions take and
  *		give back its locks, nothing is held while expressions run.
  *
@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "online/pusher.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -74,7 +75,7 @@ fe_push_drop_programs(FePushView *view)
 	view->program_cxt = NULL;
 	view->prog = NULL;
 	view->reader = NULL;
-	for (int i = 0; i < view->ncolumns; i++)
+	for (int i = 0; i < view->nall; i++)
 		drop_column_program(&view->columns[i]);
 }
 
@@ -90,7 +91,7 @@ fe_push_make_programs(FePushView *view)
 	view->program_cxt = AllocSetContextCreate(view->cxt, "feature_engine push program",
 											  ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(view->program_cxt);
-	for (int i = 0; i < view->ncolumns; i++)
+	for (int i = 0; i < view->nall; i++)
 		columns = bms_add_member(columns, view->columns[i].column);
 	view->prog = fe_output_program_create(view->plan, columns, view->program_cxt);
 	view->reader = fe_state_reader_create(view->plan, view->shared,
@@ -127,13 +128,33 @@ fe_push_any_null(const FePlan *plan, const bool *nulls)
 	return false;
 }
 
+/* A column's value for the history, and its text for Redis. */
 static void
-column_text(FeOutputProgram *prog, FePushColumn *col, FeEvaluated *ev, int i)
+take_column(FePushView *view, FeOutputProgram *prog, int i, FeEvaluated *ev)
 {
+	FePushColumn *col = &view->columns[i];
 	bool		isnull;
 	Datum		value = fe_output_program_column(prog, col->column, &isnull);
 
-	ev->v.texts[i] = isnull ? NULL : fe_encode_text(&col->out, value, &ev->v.lens[i]);
+	if (view->to_history)
+	{
+		Form_pg_attribute att = TupleDescAttr(view->plan->output_desc, col->column);
+
+		ev->feature_nulls[i] = isnull;
+		if (!isnull)
+			ev->features[i] = datumCopy(value, att->attbyval, att->attlen);
+	}
+	if (i < view->ncolumns)
+		ev->v.texts[i] = isnull ? NULL : fe_encode_text(&col->out, value, &ev->v.lens[i]);
+}
+
+static void
+leave_out_column(const FePushView *view, int i, FeEvaluated *ev)
+{
+	if (view->to_history)
+		ev->feature_nulls[i] = true;
+	if (i < view->ncolumns)
+		ev->v.texts[i] = NULL;
 }
 
 /* Counts a field that is left out, and shows why. */
@@ -192,7 +213,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool ok = false;
 
-	ev->v.texts[i] = NULL;
+	leave_out_column(view, i, ev);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
@@ -211,7 +232,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 				fe_output_program_input(col->prog, ev->values, ev->nulls, T);
 			}
 			if (ev->exists)
-				column_text(col->prog, col, ev, i);
+				take_column(view, col->prog, i, ev);
 			fe_output_program_reset(col->prog);
 		}
 		ReleaseCurrentSubTransaction();
@@ -229,7 +250,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 		RollbackAndReleaseCurrentSubTransaction();
 		drop_column_program(col);
 		note_field_error(p, view, col, edata);
-		ev->v.texts[i] = NULL;
+		leave_out_column(view, i, ev);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
@@ -243,7 +264,7 @@ evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvalua
 {
 	int			good = -1;
 
-	for (int i = 0; i < view->ncolumns; i++)
+	for (int i = 0; i < view->nall; i++)
 	{
 		if (!evaluate_isolated(p, view, i, ref, T, true, ev))
 			continue;
@@ -262,7 +283,7 @@ evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvalua
 static void
 evaluate_columns(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev)
 {
-	for (int i = 0; i < view->ncolumns; i++)
+	for (int i = 0; i < view->nall; i++)
 	{
 		if (view->columns[i].isolated)
 		{
@@ -270,7 +291,7 @@ evaluate_columns(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEva
 			continue;
 		}
 		view->at_column = i;
-		column_text(view->prog, &view->columns[i], ev, i);
+		take_column(view, view->prog, i, ev);
 	}
 	view->at_column = NO_COLUMN;
 	fe_output_program_reset(view->prog);
@@ -300,6 +321,12 @@ evaluate_all(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvaluat
 	}
 	if (ev->exists)
 		evaluate_columns(p, view, ref, T, ev);
+}
+
+bool
+fe_push_is_row(FePushView *view, int row, FeTime T, FeEvaluated *ev)
+{
+	return take_row(view->reader, view->prog, T, row, ev);
 }
 
 bool
@@ -354,6 +381,19 @@ fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T)
 	return due;
 }
 
+/*
+ * Not now, or not at all: Redis is away, or the view does not go there.  The entity
+ * is on no list any more.
+ */
+static void
+put_off(FePushView *view, FeEntityRef ref, bool exists, bool dirty, bool retry)
+{
+	if (view->online)
+		fe_owed_add(view, ref, exists, dirty, retry);
+	else
+		fe_state_set_pushed(view->shared, view->plan, ref, exists);
+}
+
 /* Appends what brings Redis up to date.  Nothing in here fails half way. */
 static void
 push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
@@ -374,9 +414,15 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 		fe_state_set_pushed(view->shared, view->plan, ref, false);
 		return;
 	}
+	due = fe_push_next_date(view, ev, ev->v.T);
+	if (!view->to_redis)
+	{
+		fe_push_note_schedule(view, ref, FE_CONTENT_UNKNOWN, due);
+		put_off(view, ref, ev->exists, dirty, retry);
+		return;
+	}
 	ev->v.key = fe_encode_key(view, ev->values, 0, &ev->v.keylen);
 	ev->v.lsn = ev->info.lsn;
-	due = fe_push_next_date(view, ev, ev->v.T);
 	if (ev->exists && (due != FE_NEVER || !dirty))
 		content = fe_encode_content(view, &ev->v);	/* to be compared then, or now */
 	fe_push_note_schedule(view, ref, content, due);
@@ -398,9 +444,50 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 	fe_flight_add(p, kind, replies, view, &ref, dirty);
 }
 
+/* Entities whose last change is after upto may have got it after T. */
+typedef struct SliceTime
+{
+	FeTime		T;
+	XLogRecPtr	upto;
+} SliceTime;
+
 static void
-push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, FeTime T,
-		 bool isolated)
+look_at(FePusher *p, FePushView *view, FeEntityRef ref, bool isolated, FeEvaluated *ev)
+{
+	(void) fe_clock_set_eval_time(ev->v.T);
+	if (view->tmpl->has_window)
+		fe_push_lookup(view, ref, ev->v.T, ev);
+	else if (isolated)
+		evaluate_each(p, view, ref, ev->v.T, ev);
+	else
+		evaluate_all(p, view, ref, ev->v.T, ev);
+}
+
+/*
+ * At a T that is not before the commit of anything that is in the entity: a change
+ * may have been merged since the slice began.  What is recorded would else have
+ * been known before it happened.
+ */
+static void
+look_at_no_future(FePusher *p, FePushView *view, FeEntityRef ref, const SliceTime *time,
+				  bool isolated, FeEvaluated *ev)
+{
+	XLogRecPtr	seen = time->upto;
+
+	ev->v.T = time->T;
+	for (;;)
+	{
+		look_at(p, view, ref, isolated, ev);
+		if (!view->to_history || !ev->found || ev->info.lsn <= seen || fe_clock_is_frozen())
+			return;
+		seen = ev->info.lsn;
+		ev->v.T = fe_clock_now();
+	}
+}
+
+static void
+push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
+		 const SliceTime *time, bool isolated)
 {
 	MemoryContext old = MemoryContextSwitchTo(p->slice_cxt);
 	int			n = view->plan->nkeys + view->plan->naggs;
@@ -410,7 +497,8 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	ev.nulls = palloc0(n * sizeof(bool));
 	ev.v.texts = palloc0(Max(view->ncolumns, 1) * sizeof(char *));
 	ev.v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
-	ev.v.T = T;
+	ev.features = palloc0(Max(view->nall, 1) * sizeof(Datum));
+	ev.feature_nulls = palloc0(Max(view->nall, 1) * sizeof(bool));
 	ev.info.next_change = FE_NEVER;
 	ev.start = FE_NEVER;
 	ev.watermark = fe_view_watermark(view->shared, view->plan);
@@ -421,14 +509,12 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason, Fe
 	 */
 	if (reason == FE_PUSH_DUE)
 		fe_state_set_pushed(view->shared, view->plan, ref, true);
-	if (view->shown)
-		fe_push_windows(p, view, ref, reason, T, isolated, &ev);
+	look_at_no_future(p, view, ref, time, isolated, &ev);
+	if (view->tmpl->has_window)
+		fe_push_windows(p, view, ref, reason, ev.v.T, isolated, &ev);
 	else
 	{
-		if (isolated)
-			evaluate_each(p, view, ref, T, &ev);
-		else
-			evaluate_all(p, view, ref, T, &ev);
+		fe_record_entity(p, view, ref, &ev);
 		push_evaluated(p, view, ref, reason, &ev);
 	}
 
@@ -450,18 +536,20 @@ static void
 run_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 		  FePushReason reason, Slice *slice)
 {
-	FeTime		T;
+	SliceTime	time;
 
 	slice->begun = false;
 	fe_push_enter(view);
-	T = fe_clock_now();
-	fe_clock_set_eval_time(T);
+	time.upto = pg_atomic_read_u64(&p->db->applied_lsn);
+	pg_read_barrier();
+	time.T = fe_clock_now();
+	(void) fe_clock_set_eval_time(time.T);
 	fe_push_make_programs(view);
 	slice->begun = true;
 	for (; slice->next < n; slice->next++)
 	{
 		slice->mark = p->redis->out.len;
-		push_one(p, view, refs[slice->next], reason, T, slice->isolated);
+		push_one(p, view, refs[slice->next], reason, &time, slice->isolated);
 		slice->isolated = false;
 	}
 	fe_clock_set_eval_time(PG_INT64_MIN);
@@ -546,9 +634,13 @@ fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 			for (int i = slice.next; i < n && reason == FE_PUSH_DIRTY; i++)
 				fe_state_put_dirty(view->shared, view->plan, refs[i]);
 			view->live = false; /* filled when it is found live again */
-			fe_ticket_failed(p);
+			fe_ticket_failed(p, FE_SINK_REDIS);
+			fe_ticket_failed(p, FE_SINK_HISTORY);
 			break;
 		}
 		FreeErrorData(edata);
 	}
+	/* before anything of it is sent to Redis */
+	if (view->recorder)
+		fe_record_write(p, view);
 }

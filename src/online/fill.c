@@ -77,7 +77,7 @@ fe_fill_all(FePusher *p)
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
 		if (!view->retired)
-			view->wants_fill = true;
+			view->wants_fill = view->online;
 		else if (view->scan != NULL || view->footprint != 0)
 			fe_scan_restart(view, false);
 	}
@@ -162,7 +162,7 @@ is_ambiguous(FePusher *p, const FePushView *view, const char *key, int len)
 	{
 		FePushView *other = dlist_container(FePushView, node, it.cur);
 
-		if (other != view && !other->retired &&
+		if (other != view && !other->retired && other->online &&
 			!fe_template_same_structure(other->tmpl, view->tmpl) &&
 			fe_template_parse_key(other->tmpl, key, len, &texts))
 			return true;

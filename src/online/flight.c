@@ -56,9 +56,8 @@ fe_push_note_error(FePusher *p, const char *message)
 	SpinLockRelease(&p->db->mutex);
 }
 
-/* The entity comes up again then; as_change: whatever its values are. */
-static void
-schedule_again(FePushView *view, FeEntityRef ref, FeTime due, bool as_change)
+void
+fe_push_schedule_again(FePushView *view, FeEntityRef ref, FeTime due, bool as_change)
 {
 	FeScheduleEntry *e = fe_schedule_get(view->schedule, ref, true);
 
@@ -95,10 +94,10 @@ requeue(FePusher *p, const FeUnit *unit)
 			if (unit->taken)
 				fe_state_put_dirty(view->shared, view->plan, unit->ref);
 			else
-				schedule_again(view, unit->ref, fe_clock_now(),
+				fe_push_schedule_again(view, unit->ref, fe_clock_now(),
 							   unit->kind == FE_UNIT_CHANGE);
 	}
-	fe_ticket_failed(p);
+	fe_ticket_failed(p, FE_SINK_REDIS);
 }
 
 /* Redis holds something else under this entity's key. */
@@ -110,10 +109,10 @@ refuse(FePusher *p, const FeUnit *unit)
 	pg_atomic_fetch_add_u64(&p->db->push_failures, 1);
 	if (unit->kind == FE_UNIT_STALE || view->retired || view->shared == NULL)
 		return;
-	fe_ticket_failed(p);
+	fe_ticket_failed(p, FE_SINK_REDIS);
 	fe_state_set_pushed(view->shared, view->plan, unit->ref, unit->kind != FE_UNIT_GONE);
 	if (unit->kind != FE_UNIT_GONE)
-		schedule_again(view, unit->ref, fe_clock_now() + REFUSED_RETRY, true);
+		fe_push_schedule_again(view, unit->ref, fe_clock_now() + REFUSED_RETRY, true);
 }
 
 static void
@@ -263,7 +262,7 @@ fe_flight_collect(FePusher *p)
 		if (is_sentinel(unit) && fe_sentinel_reply(p, unit->kind, reply, error))
 		{
 			fe_fill_all(p);
-			fe_ticket_failed(p);
+			fe_ticket_failed(p, FE_SINK_REDIS);
 		}
 		if (error == NULL && unit->kind == FE_UNIT_SCAN)
 			fe_scan_reply(unit->view, reply);

@@ -4,8 +4,8 @@
  *
  * The pusher worker (fe_pusher_worker_main, declared in runtime.h) serves one
  * database.  It starts when the ingest worker asks for it (fe_request_pusher)
- * and ends by itself, with exit code 0, when feature_engine.redis_url is empty
- * or no feature view goes to Redis any more.
+ * and ends by itself, with exit code 0, when no feature view has a history and
+ * feature_engine.redis_url is empty or none goes to Redis any more.
  */
 #ifndef FE_ONLINE_H
 #define FE_ONLINE_H
@@ -33,5 +33,9 @@ extern void fe_online_wake(FeDatabase *db);
  */
 extern uint64 fe_online_ticket(FeDatabase *db);
 extern bool fe_online_done(FeDatabase *db, uint64 ticket);
+
+/* The same for the history of every live view that has one; with or without Redis. */
+extern uint64 fe_online_history_ticket(FeDatabase *db);
+extern bool fe_online_history_done(FeDatabase *db, uint64 ticket);
 
 #endif							/* FE_ONLINE_H */

@@ -1,6 +1,7 @@
 /*
  * pusher.c
- *		The pusher worker: keeps Redis equal to SQL.  One process a database.
+ *		The pusher worker: keeps Redis equal to SQL, and writes the history.  One
+ *		process a database.
  *
  * A loop of short, bounded steps: take entities off the dirty lists, evaluate
  * them, append commands, send and receive what is possible, digest replies;
@@ -8,9 +9,14 @@
  * search for stale ones.  Fresh changes always come first.  It waits only at
  * the end of a round, and never with a transaction or a lock.
  *
- * Redis away: nothing is taken off the dirty lists, which live with the
- * entities and so are bounded; the connection is tried again after 0.1 to 5
- * seconds.  A server with another run id than the one that was filled, and the
+ * An evaluated vector has two sinks: Redis, and the history of a view with offline
+ * => true (record.c), which is committed before anything of it is sent.
+ *
+ * Redis away: of views without a history nothing is taken off the dirty lists, which
+ * live with the entities and so are bounded; of views with one the history goes on,
+ * and Redis is owed what it has not got (owed.c).  The connection is tried again after
+ * 0.1 to 5 seconds.  A history that cannot be written to pauses: Redis goes on, and
+ * afterwards everything is compared with what the history has.  A server with another run id than the one that was filled, and the
  * first connection of this process, mean a refill: everything is marked dirty,
  * and keys of no entity are looked for.
  *
@@ -44,7 +50,7 @@ static void
 connection_lost(FePusher *p)
 {
 	fe_flight_crash(p);
-	fe_ticket_failed(p);
+	fe_ticket_failed(p, FE_SINK_REDIS);
 	show_connected(p, false);
 	fe_push_note_error(p, p->redis->error);
 	pg_atomic_fetch_add_u64(&p->db->push_failures, 1);
@@ -72,8 +78,12 @@ follow_setting(FePusher *p)
 	p->run_id[0] = '\0';
 	p->reconnect_delay = 0;
 	p->reconnect_at = 0;
+	p->views_loaded = false;	/* there may be footprints to note */
 	if (p->url_text[0] == '\0')
-		proc_exit(0);
+	{
+		p->reconnect_at = DT_NOEND;
+		return;
+	}
 	if (!fe_redis_url_parse(p->url_text, &p->url, &error))
 	{
 		char		message[FE_ERROR_LEN];
@@ -135,11 +145,19 @@ push_interval(const FePushView *view)
 	return ms < 0 ? fe_setting_push_interval : ms;
 }
 
-/* May entities of this view be taken now? */
+/*
+ * Where may this view's entities go now?  Redis that is slow is waited for; where it
+ * is away they go to the history alone, and Redis is owed them.
+ */
 static bool
-may_push(const FePushView *view, TimestampTz now)
+choose_sinks(FePusher *p, FePushView *view, TimestampTz now)
 {
-	return view->live && now >= view->retry_at;
+	view->to_redis = view->live && view->online && fe_redis_connected(p->redis) &&
+		now >= view->retry_at;
+	view->to_history = view->live && fe_record_ready(view, now);
+	if (view->to_redis && !fe_flight_has_room(p))
+		return view->to_redis = view->to_history = false;
+	return view->to_redis || view->to_history;
 }
 
 /* Everything has been pushed and confirmed. */
@@ -154,6 +172,15 @@ end_fill(FePusher *p, FePushView *view)
 	view->filling = false;
 }
 
+/* Entities are about to be taken, and not all sinks get them. */
+static void
+push_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n, FePushReason reason)
+{
+	if (view->recorder && !view->to_history)
+		view->behind = true;
+	fe_push_refs(p, view, refs, n, reason);
+}
+
 /* Pushes a slice of what has changed.  True: there is more. */
 static bool
 push_dirty(FePusher *p, FePushView *view, TimestampTz now)
@@ -161,19 +188,26 @@ push_dirty(FePusher *p, FePushView *view, TimestampTz now)
 	FeEntityRef refs[FE_PUSH_SLICE];
 	int			n;
 
-	if (view->wants_fill)
+	if (view->to_redis)
+		fe_owed_return(view);
+	if (view->to_history && view->behind)
+		fe_push_begin_record(view);
+	if (view->to_redis && view->wants_fill)
 		fe_push_begin_fill(p, view);
-	if ((now < view->next_push && !fe_ticket_waiting(p)) || !fe_flight_has_room(p))
+	if (view->to_history)
+		fe_push_begin_record(view);
+	if (now < view->next_push && !fe_ticket_waiting(p))
 		return false;
 	n = fe_state_take_dirty(view->shared, view->plan, refs, FE_PUSH_SLICE);
 	if (n == 0)
 	{
-		view->drained = true;
-		if (view->inflight == 0)
+		view->drained[FE_SINK_REDIS] |= view->to_redis;
+		view->drained[FE_SINK_HISTORY] |= view->to_history;
+		if (view->to_redis && view->inflight == 0)
 			end_fill(p, view);
 		return false;
 	}
-	fe_push_refs(p, view, refs, n, FE_PUSH_DIRTY);
+	push_slice(p, view, refs, n, FE_PUSH_DIRTY);
 	if (n == FE_PUSH_SLICE)
 		return true;
 	/* the list is empty: let changes gather, unless somebody waits for it */
@@ -191,8 +225,31 @@ push_due(FePusher *p, FePushView *view, int max)
 	while (n < max && fe_schedule_pop(view->schedule, now, &refs[n]))
 		n++;
 	if (n > 0)
-		fe_push_refs(p, view, refs, n, FE_PUSH_DUE);
+		push_slice(p, view, refs, n, FE_PUSH_DUE);
 	return n == max;
+}
+
+/* What comes after all that is fresh.  True: there is more at once. */
+static bool
+work_in_the_background(FePusher *p, FePushView *view, bool others_first, TimestampTz now)
+{
+	bool		more = false;
+	bool		scan = fe_redis_connected(p->redis) &&
+	(view->retired ? now >= view->retry_at : !others_first);
+
+	if (choose_sinks(p, view, now) && view->to_history)
+		more |= fe_record_step(p, view, now);
+	/* retired views first: current ones find what is left of their keys */
+	if (scan && (view->retired || view->to_redis))
+		more |= fe_scan_step(p, view);
+	if (view->retired && view->scan == NULL && view->inflight == 0)
+	{
+		if (view->cleaned && view->footprint != 0)
+			fe_push_forget_footprint(p, view);
+		fe_push_free_view(view);
+		more = true;			/* it is others' turn now */
+	}
+	return more;
 }
 
 /* Work on every view, fresh changes first.  True: there is more at once. */
@@ -207,14 +264,14 @@ work_on_views(FePusher *p, TimestampTz now)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
-		if (may_push(view, now))
+		if (choose_sinks(p, view, now))
 			more |= push_dirty(p, view, now);
 	}
 	dlist_foreach_modify(it, &p->views)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
-		if (may_push(view, now) && fe_flight_has_room(p))
+		if (choose_sinks(p, view, now))
 			more |= push_due(p, view, more ? FE_DUE_SLICE : FE_PUSH_SLICE);
 		retired |= view->retired && view->scan != NULL;
 	}
@@ -222,18 +279,39 @@ work_on_views(FePusher *p, TimestampTz now)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
-		/* retired views first: current ones find what is left of their keys */
-		if (view->retired ? now >= view->retry_at : !retired && may_push(view, now))
-			more |= fe_scan_step(p, view);
-		if (view->retired && view->scan == NULL && view->inflight == 0)
-		{
-			if (view->cleaned && view->footprint != 0)
-				fe_push_forget_footprint(p, view);
-			fe_push_free_view(view);
-			more = true;		/* it is others' turn now */
-		}
+		more |= work_in_the_background(p, view, retired, now);
 	}
 	return more;
+}
+
+/* When a view has to be looked at without any event: *wake on the wall clock, *due on ours. */
+static void
+wake_for_view(FePusher *p, const FePushView *view, TimestampTz now, TimestampTz *wake,
+			  FeTime *due)
+{
+	bool		connected = fe_redis_connected(p->redis);
+	bool		room = !connected || fe_flight_has_room(p);
+	bool		redis = connected && room && (view->live ? view->online : view->scan != NULL);
+	bool		history = view->live && view->recorder != NULL && (room || !view->online);
+
+	if (redis && view->retry_at > now)
+	{
+		*wake = Min(*wake, view->retry_at);
+		redis = false;
+	}
+	if (history && !fe_record_ready(view, now))
+	{
+		*wake = Min(*wake, fe_record_retry_at(view));
+		history = false;
+	}
+	if (!redis && !history)
+		return;
+	if (view->next_push > now)
+		*wake = Min(*wake, view->next_push);
+	if (view->live)
+		*due = Min(*due, fe_schedule_next(view->schedule));
+	if (history)
+		*due = Min(*due, fe_record_due(view));
 }
 
 /* Milliseconds until something has to be done without any event. */
@@ -243,36 +321,20 @@ time_to_wait(FePusher *p)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz wake = TimestampTzPlusMilliseconds(now, LOOK_AROUND);
 	FeTime		due = FE_NEVER;
-	bool		room;
 	dlist_iter	it;
 
 	if (!fe_redis_connected(p->redis))
 		wake = Min(wake, p->reconnect_at);
 	else
 	{
-		room = fe_flight_has_room(p);
 		if (p->redis->owed > 0)
 			wake = Min(wake, TimestampTzPlusMilliseconds(p->redis->last_received,
 														 FE_REDIS_REPLY_TIMEOUT));
-		if (room && !p->sentinel.asked)
+		if (fe_flight_has_room(p) && !p->sentinel.asked)
 			wake = Min(wake, p->sentinel.next);
-		dlist_foreach(it, &p->views)
-		{
-			FePushView *view = dlist_container(FePushView, node, it.cur);
-
-			if ((!view->live && view->scan == NULL) || !room)
-				continue;
-			if (view->retry_at > now)
-				wake = Min(wake, view->retry_at);
-			else
-			{
-				if (view->next_push > now)
-					wake = Min(wake, view->next_push);
-				if (view->live)
-					due = Min(due, fe_schedule_next(view->schedule));
-			}
-		}
 	}
+	dlist_foreach(it, &p->views)
+		wake_for_view(p, dlist_container(FePushView, node, it.cur), now, &wake, &due);
 	/* dates are on the engine's clock, which tests may stop or turn */
 	if (due != FE_NEVER)
 		wake = Min(wake, now + Min(Max(due - fe_clock_now(), 0), LOOK_AROUND * 1000));
@@ -280,12 +342,14 @@ time_to_wait(FePusher *p)
 }
 
 /*
- * Does any view go to Redis, or are keys of former views to be removed?  What
- * stands in no footprint (the extension was dropped) is removed if it can be.
+ * Has any view a history, does any go to Redis, or are keys of former views to be
+ * removed?  What stands in no footprint (the extension was dropped) is removed if it
+ * can be.
  */
 static bool
 has_work(FePusher *p)
 {
+	bool		redis = p->url_text[0] != '\0';
 	dlist_iter	it;
 
 	if (p->views_pending)
@@ -294,7 +358,8 @@ has_work(FePusher *p)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
-		if (!view->retired || view->footprint != 0)
+		if (view->retired ? redis && view->footprint != 0 :
+			view->recorder != NULL || (redis && view->online))
 			return true;
 	}
 	return !dlist_is_empty(&p->views) && fe_redis_connected(p->redis);
@@ -320,27 +385,26 @@ look_around(FePusher *p)
 static void
 one_round(FePusher *p)
 {
-	TimestampTz now;
-	bool		more = false;
+	bool		connected;
+	bool		more;
+	uint64		finished;
 
 	fe_inject_wait("pusher");
 	look_around(p);
-	if (ensure_connected(p))
-	{
-		uint64		finished = p->finished;
-
-		now = GetCurrentTimestamp();
-		fe_sentinel_step(p, now);	/* set before what it stands for is pushed */
-		more = work_on_views(p, now);
-		/* replies make room, and may bring keys to look at */
+	connected = ensure_connected(p);
+	finished = p->finished;
+	if (connected)				/* set before what it stands for is pushed */
+		fe_sentinel_step(p, GetCurrentTimestamp());
+	more = work_on_views(p, GetCurrentTimestamp());
+	/* replies make room, and may bring keys to look at */
+	if (connected)
 		more |= exchange(p) && p->finished != finished;
-		fe_ticket_step(p);
-	}
+	fe_ticket_step(p);
 	if (fe_redis_connected(p->redis))
 		fe_worker_wait(more && fe_flight_has_room(p) ? 0 : time_to_wait(p),
 					   p->redis->sock, fe_redis_events(p->redis));
 	else
-		fe_worker_wait(time_to_wait(p), PGINVALID_SOCKET, 0);
+		fe_worker_wait(more ? 0 : time_to_wait(p), PGINVALID_SOCKET, 0);
 }
 
 /* ---- the process ------------------------------------------------------------------- */

@@ -72,6 +72,17 @@ typedef struct FePushColumn
 	FeStateReader *reader;
 } FePushColumn;
 
+/* Where evaluated vectors go. */
+typedef enum FeSink
+{
+	FE_SINK_REDIS,
+	FE_SINK_HISTORY
+} FeSink;
+#define FE_SINKS	2
+
+typedef struct FeRecorder FeRecorder;
+struct owed_hash;
+
 typedef struct FePushView
 {
 	dlist_node	node;
@@ -89,7 +100,8 @@ typedef struct FePushView
 	FmgrInfo   *keyout;			/* [nkeys] */
 	FmgrInfo   *keyin;			/* for reading keys back */
 	Oid		   *keyioparam;
-	int			ncolumns;
+	int			ncolumns;		/* that go to Redis, the first ones of columns */
+	int			nall;			/* that are evaluated: of a view with a history all */
 	FePushColumn *columns;
 	bool		uses_time;		/* features depend on T other than through windows */
 	bool		having_uses_time;	/* ... and existence too */
@@ -107,6 +119,15 @@ typedef struct FePushView
 	FeSchedule *schedule;
 	FeShown    *shown;			/* of a template with {window_start}: windows in Redis */
 
+	/* sinks: Redis, the history, or both; which of them take part in this round */
+	bool		online;			/* goes to Redis */
+	FeRecorder *recorder;		/* of the history, NULL = none */
+	bool		to_redis;
+	bool		to_history;
+	struct owed_hash *owed;		/* what Redis has not got, NULL = nothing (owed.c) */
+	bool		wants_mark;		/* all entities are to be offered to the history */
+	bool		behind;			/* the history has missed something */
+
 	/* pace */
 	TimestampTz next_push;		/* push_interval */
 	TimestampTz retry_at;		/* Redis refused: paused till then */
@@ -114,7 +135,7 @@ typedef struct FePushView
 	bool		filling;		/* refill under way: fenced writes */
 	bool		renew_all;		/* ... which set the expiry anew */
 	bool		wants_fill;
-	bool		drained;		/* dirty list was seen empty in this cycle */
+	bool		drained[FE_SINKS];	/* dirty list was seen empty in this cycle */
 	int			retries;		/* entries of the schedule marked as retry */
 	int			inflight;		/* units that point here */
 	bool		overlap_told;	/* another database writes to the same keys: is known */
@@ -190,9 +211,9 @@ typedef struct FePusher
 	uint64		queued;			/* units ever begun */
 	uint64		finished;		/* units ever confirmed or failed */
 
-	/* the drain cycle behind tickets, see tickets.c */
-	uint64		cycle_ticket;
-	uint64		cycle_end;		/* value of queued; valid once cycle_drained */
+	/* the drain cycles behind tickets, see tickets.c */
+	uint64		cycle_ticket[FE_SINKS];
+	uint64		cycle_end;		/* Redis: value of queued; valid once cycle_drained */
 	bool		cycle_drained;
 } FePusher;
 
@@ -215,6 +236,8 @@ extern void fe_push_load_views(FePusher *p);
 extern void fe_push_find_slots(FePusher *p);
 /* Everything is to be pushed and stale keys to be looked for. */
 extern void fe_push_begin_fill(FePusher *p, FePushView *view);
+/* The history takes part: everything is offered to it, if need be. */
+extern void fe_push_begin_record(FePushView *view);
 extern void fe_push_free_view(FePushView *view);
 /* Forgets compiled expressions; they are made anew when needed. */
 extern void fe_push_drop_programs(FePushView *view);
@@ -231,6 +254,8 @@ extern void fe_flight_add(FePusher *p, FeUnitKind kind, int replies, FePushView 
 extern bool fe_flight_collect(FePusher *p);
 /* The connection is gone: what was under way is to be pushed again. */
 extern void fe_flight_crash(FePusher *p);
+/* The entity comes up again then; as_change: whatever its values are. */
+extern void fe_push_schedule_again(FePushView *view, FeEntityRef ref, FeTime due, bool as_change);
 /* Shows a message as the last error of pushing. */
 extern void fe_push_note_error(FePusher *p, const char *message);
 
@@ -281,6 +306,10 @@ typedef struct FeEvaluated
 	bool	   *nulls;
 	FeEntityInfo info;
 	FePushVector v;
+
+	/* of a view with a history: values of all columns */
+	Datum	   *features;
+	bool	   *feature_nulls;
 } FeEvaluated;
 
 /* Looks the entity up: whether it exists, and how many rows it has. */
@@ -293,11 +322,39 @@ extern bool fe_push_row(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T
 extern void fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due);
 /* T at which the entity is to be looked at again, all by itself. */
 extern FeTime fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T);
+/* Is it a row of the view (HAVING)? */
+extern bool fe_push_is_row(FePushView *view, int row, FeTime T, FeEvaluated *ev);
 extern bool fe_push_any_null(const FePlan *plan, const bool *nulls);
+
+/* record.c: the history */
+extern void fe_record_create(FePushView *view);
+/* May the history be written to now?  False where there is none. */
+extern bool fe_record_ready(const FePushView *view, TimestampTz now);
+extern TimestampTz fe_record_retry_at(const FePushView *view);
+extern FeTime fe_record_due(const FePushView *view);
+extern void fe_record_begin_again(FePushView *view);
+/* All entities are on the dirty list. */
+extern void fe_record_marked(FePushView *view);
+extern void fe_record_entity(FePusher *p, FePushView *view, FeEntityRef ref,
+							 const FeEvaluated *ev);
+extern void fe_record_window(FePusher *p, FePushView *view, FeEntityRef ref,
+							 const FeEvaluated *ev, FeRange window);
+extern void fe_record_windows_end(FePusher *p, FePushView *view, FeEntityRef ref,
+								  const FeEvaluated *ev, const FeRange *windows, int n);
+/* Writes what has been offered; outside of transactions. */
+extern void fe_record_write(FePusher *p, FePushView *view);
+extern bool fe_record_step(FePusher *p, FePushView *view, TimestampTz now);
+extern bool fe_record_settled(const FePushView *view);
+
+/* owed.c: what Redis has not got, because it was away */
+extern void fe_owed_add(FePushView *view, FeEntityRef ref, bool exists, bool taken, bool change);
+extern bool fe_owed_any(const FePushView *view);
+/* Redis is back: it is to be pushed. */
+extern void fe_owed_return(FePushView *view);
 
 /* shown.c: a hash for each window */
 extern FeShown *fe_shown_create(MemoryContext cxt);
-/* Brings the hashes of all windows of an entity up to date. */
+/* Brings the hashes of all windows of an entity, which has been looked up at T, up to date. */
 extern void fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
 							FeTime T, bool isolated, FeEvaluated *ev);
 /* What was pushed of the entity may not be there; of all: is not known at all. */
@@ -343,7 +400,7 @@ extern void fe_fill_all(FePusher *p);
 
 /* tickets.c */
 extern void fe_ticket_step(FePusher *p);
-extern void fe_ticket_failed(FePusher *p);
+extern void fe_ticket_failed(FePusher *p, FeSink sink);
 extern bool fe_ticket_waiting(const FePusher *p);	/* somebody does */
 
 #endif							/* FE_ONLINE_PUSHER_H */

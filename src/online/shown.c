@@ -129,13 +129,15 @@ evaluate_windows(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, bool 
 {
 	int			rows = ev->found && ev->exists ? fe_state_rows(view->reader) : 0;
 	WindowState *states = palloc(Max(rows, 1) * sizeof(WindowState));
+	FeRange    *windows = palloc(Max(rows, 1) * sizeof(FeRange));
 
 	*n = 0;
 	for (int row = 0; row < rows; row++)
 	{
 		WindowState *state = &states[*n];
 
-		state->start = fe_state_row_window(view->reader, row).lo;
+		windows[*n] = fe_state_row_window(view->reader, row);
+		state->start = windows[*n].lo;
 		if (state->start == PG_INT64_MAX)
 			continue;
 		CHECK_FOR_INTERRUPTS();
@@ -143,12 +145,14 @@ evaluate_windows(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, bool 
 		ev->v.lens = palloc0(Max(view->ncolumns, 1) * sizeof(int));
 		if (!fe_push_row(p, view, ref, T, row, isolated, ev))
 			continue;
+		fe_record_window(p, view, ref, ev, windows[*n]);
 		ev->v.key = fe_encode_key(view, ev->values, state->start, &ev->v.keylen);
 		ev->v.lsn = ev->info.lsn;
 		state->content = fe_encode_content(view, &ev->v);
 		state->v = ev->v;
 		(*n)++;
 	}
+	fe_record_windows_end(p, view, ref, ev, windows, *n);
 	return states;
 }
 
@@ -224,7 +228,6 @@ fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason rea
 	int			replies;
 	FeUnitKind	kind;
 
-	fe_push_lookup(view, ref, T, ev);
 	if (!ev->found || fe_push_any_null(view->plan, ev->nulls))
 	{
 		forget_entity(view->shown, ref.ref);
@@ -235,6 +238,14 @@ fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason rea
 	states = evaluate_windows(p, view, ref, T, isolated, ev, &n);
 	ev->exists = n > 0;
 	fe_push_note_schedule(view, ref, FE_CONTENT_GONE, fe_push_next_date(view, ev, T));
+	if (!view->to_redis)
+	{
+		if (view->online)
+			fe_owed_add(view, ref, n > 0, reason == FE_PUSH_DIRTY, retry);
+		else
+			fe_state_set_pushed(view->shared, view->plan, ref, n > 0);
+		return;
+	}
 	replies = encode_windows(p, view, find(view->shown, ref), states, n, reason, retry, ev);
 	remember(view->shown, ref, states, n);
 	if (replies == 0)

@@ -1,6 +1,6 @@
 /*
  * tickets.c
- *		Waiting until Redis has everything, and SQL's side of the pusher.
+ *		Waiting until Redis, or the history, has everything, and SQL's side of the pusher.
  *
  * A ticket is a number that any process draws from a counter in shared memory
  * (atomics only, no locks).  The pusher works in *cycles*: one begins by
@@ -21,8 +21,8 @@
 /* One a database slot; numbers only grow, also when a slot changes hands. */
 typedef struct FeTickets
 {
-	pg_atomic_uint64 drawn;
-	pg_atomic_uint64 done;
+	pg_atomic_uint64 drawn[FE_SINKS];
+	pg_atomic_uint64 done[FE_SINKS];
 } FeTickets;
 
 static FeTickets *all_tickets;	/* as FeShared.databases */
@@ -40,10 +40,11 @@ tickets_init(void *area, bool found)
 {
 	all_tickets = area;
 	for (int i = 0; i < fe_setting_max_databases && !found; i++)
-	{
-		pg_atomic_init_u64(&all_tickets[i].drawn, 0);
-		pg_atomic_init_u64(&all_tickets[i].done, 0);
-	}
+		for (int sink = 0; sink < FE_SINKS; sink++)
+		{
+			pg_atomic_init_u64(&all_tickets[i].drawn[sink], 0);
+			pg_atomic_init_u64(&all_tickets[i].done[sink], 0);
+		}
 }
 
 static const FeShmemRoom online_room = {
@@ -90,38 +91,57 @@ require_redis(void)
 				 errhint("Set \"feature_engine.redis_url\" and reload the configuration.")));
 }
 
-/* Does any live view of the database go to Redis? */
+/* Does any live view of the database go there? */
 static bool
-any_online(Oid dboid)
+any_live(Oid dboid, FeSink sink)
 {
 	for (int i = 0; i < fe_view_count(); i++)
 	{
 		FeViewShared *view = fe_view_slot(i);
 
-		if (view->dboid == dboid && view->online &&
+		if (view->dboid == dboid && view->viewid >= 0 &&
+			(sink == FE_SINK_REDIS ? view->online : view->offline) &&
 			pg_atomic_read_u32(&view->state) == FE_VIEW_LIVE)
 			return true;
 	}
 	return false;
 }
 
-uint64
-fe_online_ticket(FeDatabase *db)
+static uint64
+draw(FeDatabase *db, FeSink sink)
 {
 	uint64		ticket;
 
-	require_redis();
-	if (!any_online(db->dboid))
+	if (!any_live(db->dboid, sink))
 		return 0;
-	ticket = pg_atomic_add_fetch_u64(&tickets_of(db)->drawn, 1);
+	ticket = pg_atomic_add_fetch_u64(&tickets_of(db)->drawn[sink], 1);
 	fe_online_wake(db);
 	return ticket;
+}
+
+uint64
+fe_online_ticket(FeDatabase *db)
+{
+	require_redis();
+	return draw(db, FE_SINK_REDIS);
 }
 
 bool
 fe_online_done(FeDatabase *db, uint64 ticket)
 {
-	return pg_atomic_read_u64(&tickets_of(db)->done) >= ticket;
+	return pg_atomic_read_u64(&tickets_of(db)->done[FE_SINK_REDIS]) >= ticket;
+}
+
+uint64
+fe_online_history_ticket(FeDatabase *db)
+{
+	return draw(db, FE_SINK_HISTORY);
+}
+
+bool
+fe_online_history_done(FeDatabase *db, uint64 ticket)
+{
+	return pg_atomic_read_u64(&tickets_of(db)->done[FE_SINK_HISTORY]) >= ticket;
 }
 
 /*
@@ -160,65 +180,97 @@ fe_push_now(PG_FUNCTION_ARGS)
 /* ---- the pusher's side --------------------------------------------------------- */
 
 static bool
-all_drained(FePusher *p)
+is_drained(const FePushView *view, FeSink sink)
+{
+	if (!view->live)
+		return true;
+	if (sink == FE_SINK_HISTORY)
+		return view->recorder == NULL || (view->drained[sink] && fe_record_settled(view));
+	return !view->online || (view->drained[sink] && !view->wants_fill && view->retries == 0 &&
+							 !fe_owed_any(view));
+}
+
+static bool
+all_drained(FePusher *p, FeSink sink)
 {
 	dlist_iter	it;
 
 	dlist_foreach(it, &p->views)
-	{
-		FePushView *view = dlist_container(FePushView, node, it.cur);
-
-		if (view->live && (!view->drained || view->wants_fill || view->retries > 0))
+		if (!is_drained(dlist_container(FePushView, node, it.cur), sink))
 			return false;
-	}
 	return true;
 }
 
 void
-fe_ticket_failed(FePusher *p)
+fe_ticket_failed(FePusher *p, FeSink sink)
 {
 	dlist_iter	it;
 
-	p->cycle_drained = false;
+	if (sink == FE_SINK_REDIS)
+		p->cycle_drained = false;
 	dlist_foreach(it, &p->views)
-		dlist_container(FePushView, node, it.cur)->drained = false;
+		dlist_container(FePushView, node, it.cur)->drained[sink] = false;
+}
+
+static bool
+is_awaited(const FePusher *p, FeSink sink)
+{
+	return p->cycle_ticket[sink] > pg_atomic_read_u64(&tickets_of(p->db)->done[sink]);
 }
 
 bool
 fe_ticket_waiting(const FePusher *p)
 {
-	return p->cycle_ticket > pg_atomic_read_u64(&tickets_of(p->db)->done);
+	return is_awaited(p, FE_SINK_REDIS) || is_awaited(p, FE_SINK_HISTORY);
+}
+
+/* Is everything there that was to be when the cycle began? */
+static bool
+is_complete(FePusher *p, FeSink sink)
+{
+	if (sink == FE_SINK_HISTORY)
+		return all_drained(p, sink);	/* what was taken off the list is committed */
+	if (!fe_redis_connected(p->redis))
+		return false;
+	if (!p->cycle_drained && all_drained(p, sink))
+	{
+		p->cycle_drained = true;
+		p->cycle_end = p->queued;
+	}
+	return p->cycle_drained && p->finished >= p->cycle_end;
+}
+
+static void
+step(FePusher *p, FeSink sink)
+{
+	FeTickets  *tickets = tickets_of(p->db);
+
+	if (!is_awaited(p, sink))
+	{
+		uint64		drawn = pg_atomic_read_u64(&tickets->drawn[sink]);
+
+		if (drawn <= p->cycle_ticket[sink])
+			return;				/* nobody waits */
+		p->cycle_ticket[sink] = drawn;
+		pg_memory_barrier();
+		fe_ticket_failed(p, sink);	/* a new cycle: nothing is drained yet */
+		SetLatch(MyLatch);
+		return;
+	}
+	if (!p->views_loaded || p->views_pending)
+		return;
+	if (is_complete(p, sink))
+	{
+		pg_atomic_write_u64(&tickets->done[sink], p->cycle_ticket[sink]);
+		ConditionVariableBroadcast(&p->db->progress);
+		SetLatch(MyLatch);		/* others may have drawn meanwhile */
+	}
 }
 
 /* Called once a round of the main loop, after the dirty lists were looked at. */
 void
 fe_ticket_step(FePusher *p)
 {
-	FeTickets  *tickets = tickets_of(p->db);
-
-	if (!fe_ticket_waiting(p))
-	{
-		uint64		drawn = pg_atomic_read_u64(&tickets->drawn);
-
-		if (drawn <= p->cycle_ticket)
-			return;				/* nobody waits */
-		p->cycle_ticket = drawn;
-		pg_memory_barrier();
-		fe_ticket_failed(p);	/* a new cycle: nothing is drained yet */
-		SetLatch(MyLatch);
-		return;
-	}
-	if (!p->views_loaded || p->views_pending)
-		return;
-	if (!p->cycle_drained && all_drained(p))
-	{
-		p->cycle_drained = true;
-		p->cycle_end = p->queued;
-	}
-	if (p->cycle_drained && p->finished >= p->cycle_end)
-	{
-		pg_atomic_write_u64(&tickets->done, p->cycle_ticket);
-		ConditionVariableBroadcast(&p->db->progress);
-		SetLatch(MyLatch);		/* others may have drawn meanwhile */
-	}
+	step(p, FE_SINK_REDIS);
+	step(p, FE_SINK_HISTORY);
 }

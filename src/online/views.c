@@ -71,30 +71,45 @@ set_keys(FePushView *view)
 }
 
 static void
+add_column(FePushView *view, int i)
+{
+	const FeColumn *column = &view->plan->columns[i];
+	FePushColumn *col = &view->columns[view->nall++];
+
+	col->column = i;
+	col->name = fe_push_utf8(column->name);
+	col->namelen = strlen(col->name);
+	set_output(&col->out, column->type, view->cxt);
+	view->uses_time |= column->uses_time;
+}
+
+/* Those that go to Redis come first. */
+static void
 set_columns(FePushView *view)
 {
 	FePlan	   *plan = view->plan;
 
 	view->columns = palloc0(Max(plan->ncolumns, 1) * sizeof(FePushColumn));
 	for (int i = 0; i < plan->ncolumns; i++)
-	{
-		const FeColumn *column = &plan->columns[i];
-		FePushColumn *col;
+		if (plan->columns[i].key < 0 && plan->columns[i].online)
+			add_column(view, i);
+	view->ncolumns = view->nall;
+	for (int i = 0; i < plan->ncolumns && plan->options.offline; i++)
+		if (plan->columns[i].key < 0 && !plan->columns[i].online)
+			add_column(view, i);
+}
 
-		if (column->key >= 0 || !column->online)
-			continue;
-		col = &view->columns[view->ncolumns++];
-		col->column = i;
-		col->name = fe_push_utf8(column->name);
-		col->namelen = strlen(col->name);
-		set_output(&col->out, column->type, view->cxt);
-		view->uses_time |= column->uses_time;
-	}
+/* Before its first push. */
+static void
+note_footprint(const FePusher *p, FePushView *view, List *footprints)
+{
+	if (view->online && view->footprint == 0 && p->url_text[0] != '\0')
+		fe_push_record_footprint(view, footprints);
 }
 
 /*
- * In a subtransaction, which an error frees it with.  NULL: the view does not go
- * to Redis, not yet (it is a replacement under construction), or is gone.
+ * In a subtransaction, which an error frees it with.  NULL: the view goes neither to
+ * Redis nor to a history, not yet (it is a replacement under construction), or is gone.
  */
 static FePushView *
 make_view(FePusher *p, int32 viewid, List *footprints)
@@ -108,14 +123,15 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->cxt = cxt;
 	view->viewid = viewid;
 	view->plan = fe_plan_load(viewid, cxt);
-	if (view->plan == NULL || !view->plan->options.online_enabled ||
-		view->plan->replaces != 0)
+	if (view->plan == NULL || view->plan->replaces != 0 ||
+		(!view->plan->options.online_enabled && !view->plan->options.offline))
 	{
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(cxt);
 		return NULL;
 	}
 	view->name = view->plan->name;
+	view->online = view->plan->options.online_enabled;
 	view->ttl = (view->plan->options.ttl + 999) / 1000;
 	set_keys(view);
 	set_columns(view);
@@ -125,9 +141,11 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->schedule = fe_schedule_create(cxt);
 	if (view->tmpl->has_window)
 		view->shown = fe_shown_create(cxt);
-	view->wants_fill = true;
+	view->wants_fill = view->online;
+	if (view->plan->options.offline)
+		fe_record_create(view);
 	MemoryContextSwitchTo(old);
-	fe_push_record_footprint(view, footprints);
+	note_footprint(p, view, footprints);
 	MemoryContextSetParent(cxt, p->cxt);
 	return view;
 }
@@ -151,7 +169,7 @@ retire_view(FePushView *view, bool clean)
 	view->live = false;
 	view->shared = NULL;
 	view->footprint = 0;
-	if (clean)
+	if (clean && view->online)
 		fe_scan_start(view);
 }
 
@@ -182,7 +200,8 @@ field_is_kept(FePusher *p, const FePushView *retired, const char *name)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
-		if (view->retired || !fe_template_same_structure(view->tmpl, retired->tmpl))
+		if (view->retired || !view->online ||
+			!fe_template_same_structure(view->tmpl, retired->tmpl))
 			continue;
 		for (int i = 0; i < view->ncolumns; i++)
 			if (strcmp(view->columns[i].name, name) == 0)
@@ -201,11 +220,13 @@ find_sharers(FePusher *p, FePushView *view)
 	dlist_iter	it;
 
 	view->shares = false;
+	if (!view->retired && !view->online)
+		return;
 	dlist_foreach(it, &p->views)
 	{
 		FePushView *other = dlist_container(FePushView, node, it.cur);
 
-		if (other == view || other->retired ||
+		if (other == view || other->retired || !other->online ||
 			!fe_template_same_structure(other->tmpl, view->tmpl))
 			continue;
 		view->shares = true;
@@ -250,6 +271,8 @@ load_view(FePusher *p, int32 viewid, FePushView *old, List *footprints, FePushVi
 	{
 		*result = old != NULL && is_current(old) ? old :
 			make_view(p, viewid, footprints);
+		if (*result == old && old != NULL)
+			note_footprint(p, old, footprints);
 		ReleaseCurrentSubTransaction();
 		ok = true;
 	}
@@ -329,7 +352,7 @@ load_in_transaction(FePusher *p)
 		{
 			FePushView *sharer = dlist_container(FePushView, node, other.cur);
 
-			if (!sharer->retired && fe_template_same_structure(sharer->tmpl, view->tmpl))
+			if (!sharer->retired && sharer->online && fe_template_same_structure(sharer->tmpl, view->tmpl))
 				sharer->wants_fill = true;
 		}
 	}
@@ -350,7 +373,8 @@ fe_push_load_views(FePusher *p)
 	p->catalog_loads = loads;
 	p->views_loaded = true;
 	p->views_retry = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOAD_RETRY);
-	fe_ticket_failed(p);
+	fe_ticket_failed(p, FE_SINK_REDIS);
+	fe_ticket_failed(p, FE_SINK_HISTORY);
 }
 
 /* ---- slots ------------------------------------------------------------------ */
@@ -389,7 +413,10 @@ fe_push_find_slots(FePusher *p)
 		view->live = fe_push_view_ready(view);
 		if (view->live &&
 			(!live_before || pg_atomic_read_u32(&view->shared->resync) != RESYNC_SEEN))
-			view->wants_fill = true;
+			view->wants_fill = view->online;
+		if (view->live && view->recorder && !view->wants_mark &&
+			(!live_before || pg_atomic_read_u32(&view->shared->reoffer) == 0))
+			fe_record_begin_again(view);
 	}
 }
 
@@ -398,10 +425,23 @@ fe_push_begin_fill(FePusher *p, FePushView *view)
 {
 	view->wants_fill = false;
 	view->filling = true;
-	view->drained = false;
+	view->drained[FE_SINK_REDIS] = false;
 	pg_atomic_write_u32(&view->shared->resync, RESYNC_SEEN);
 	pg_memory_barrier();
 	fe_shown_forget_all(view);
-	fe_state_mark_all_dirty(view->shared, view->plan);
+	fe_state_mark_all_dirty(view->shared, view->plan, true);
 	fe_scan_start(view);
+	if (view->to_history && view->wants_mark)
+		fe_record_marked(view);
+}
+
+void
+fe_push_begin_record(FePushView *view)
+{
+	if (view->behind)
+		fe_record_begin_again(view);
+	if (!view->wants_mark)
+		return;
+	fe_record_marked(view);
+	fe_state_mark_all_dirty(view->shared, view->plan, false);
 }

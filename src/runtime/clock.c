@@ -37,6 +37,12 @@ fe_clock_now(void)
 	return t != NO_OVERRIDE ? t : GetCurrentTimestamp();
 }
 
+bool
+fe_clock_is_frozen(void)
+{
+	return test_clock() != NO_OVERRIDE;
+}
+
 FeTime
 fe_clock_eval_time(void)
 {

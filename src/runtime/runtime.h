@@ -237,10 +237,20 @@ extern void fe_wakeup_init(void);	/* from fe_runtime_init */
  */
 extern void fe_request_worker(void);
 
+/* ---- commit times (commits.c) ------------------------------------------ */
+
+extern void fe_commits_init(void);		/* from fe_runtime_init */
+/* Ingest worker: the transaction that ends at lsn, before it is merged. */
+extern void fe_commits_note(FeDatabase *db, XLogRecPtr lsn, TimestampTz at);
+/* When it committed; false: it is none of the last ones. */
+extern bool fe_commits_find(FeDatabase *db, XLogRecPtr lsn, TimestampTz *at);
+
 /* ---- clock (clock.c) -------------------------------------------------- */
 
 /* The engine's present: the test clock where set, else the wall clock. */
 extern FeTime fe_clock_now(void);
+/* Does the test clock stand still? */
+extern bool fe_clock_is_frozen(void);
 /* T of evaluation: override below, as_of, test clock, statement_timestamp(). */
 extern FeTime fe_clock_eval_time(void);
 /* Evaluation at a given T by a worker or scan; returns the old override.

@@ -159,6 +159,7 @@ fe_runtime_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	fe_shared_init();
+	fe_commits_init();
 	fe_wakeup_init();
 	fe_park_init();
 	fe_launcher_register();

@@ -71,6 +71,6 @@ extern bool fe_serve_scan_next(FeServeReader *r, Datum *values, bool *nulls);
 /* Waits until everything committed before the call is visible in SQL (and in
  * Redis) in all views, or in the one of that name; returns the LSN.
  * timeout_ms < 0: for ever. */
-extern XLogRecPtr fe_serve_sync(long timeout_ms, bool redis, const char *view);
+extern XLogRecPtr fe_serve_sync(long timeout_ms, bool redis, bool history, const char *view);
 
 #endif							/* FE_SERVE_H */

@@ -192,7 +192,7 @@ sleep_a_little(FeSyncWait *w)
 }
 
 XLogRecPtr
-fe_serve_sync(long timeout_ms, bool redis, const char *view)
+fe_serve_sync(long timeout_ms, bool redis, bool history, const char *view)
 {
 	FeSyncWait	w = {.view = view};
 	FeSyncFailure failure;
@@ -227,6 +227,13 @@ fe_serve_sync(long timeout_ms, bool redis, const char *view)
 		while (!fe_online_done(w.db, ticket))
 			sleep_a_little(&w);
 	}
+	if (history)
+	{
+		uint64		ticket = fe_online_history_ticket(w.db);
+
+		while (!fe_online_history_done(w.db, ticket))
+			sleep_a_little(&w);
+	}
 	ConditionVariableCancelSleep();
 	if (failure.count > 0)
 		raise_failure(&failure);
@@ -235,13 +242,14 @@ fe_serve_sync(long timeout_ms, bool redis, const char *view)
 
 /*
  * sync(timeout interval DEFAULT '5 minutes', redis boolean DEFAULT false,
- *		view text DEFAULT NULL)
+ *		view text DEFAULT NULL, history boolean DEFAULT false)
  */
 Datum
 fe_sync(PG_FUNCTION_ARGS)
 {
 	long		timeout_ms = -1;
 	bool		redis = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		history = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	const char *view = NULL;
 
 	if (!PG_ARGISNULL(0))
@@ -259,5 +267,5 @@ fe_sync(PG_FUNCTION_ARGS)
 	}
 	if (!PG_ARGISNULL(2))
 		view = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(2)), false)->name;
-	PG_RETURN_LSN(fe_serve_sync(timeout_ms, redis, view ? pstrdup(view) : NULL));
+	PG_RETURN_LSN(fe_serve_sync(timeout_ms, redis, history, view ? pstrdup(view) : NULL));
 }

@@ -178,12 +178,12 @@ fe_state_set_pushed(FeViewShared *view, FePlan *plan, FeEntityRef ref, bool push
 }
 
 void
-fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan)
+fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan, bool changed)
 {
 	FeTable    *table = fe_view_table(view);
 	uint32		groups = fe_table_groups(table);
 
-	if (!view->online)
+	if (!fe_view_is_followed(view))
 		return;
 	for (uint32 group = 0; group < groups; group++)
 	{
@@ -210,7 +210,8 @@ fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan)
 					if (e->flags & FE_ENTITY_NULLKEY)
 						continue;
 					/* a key made anew wants its expiry set, as after a change */
-					e->flags |= FE_ENTITY_CHANGED;
+					if (changed)
+						e->flags |= FE_ENTITY_CHANGED;
 					fe_dirty_queue(view, ref);
 				}
 			}

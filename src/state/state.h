@@ -66,6 +66,13 @@ typedef struct FeViewShared
 	pg_atomic_uint64 tombstones;	/* empty, kept until Redis and checkpoint know */
 	pg_atomic_uint64 null_keys; /* entities never pushed: a NULL key */
 
+	/* the history; by the pusher */
+	pg_atomic_uint64 history_rows;	/* recorded */
+	pg_atomic_uint64 history_failures;	/* transactions */
+	pg_atomic_uint64 history_at;	/* event_timestamp of the last row, PG_INT64_MIN = none */
+	char		history_error[FE_ERROR_LEN];	/* by mutex; "" = none now */
+	TimestampTz history_error_at;
+
 	/*
 	 * Highest event time of the transactions that are in, with a window in GROUP BY
 	 * (PG_INT64_MIN: none yet); and the same when the last checkpoint cycle began.
@@ -77,8 +84,10 @@ typedef struct FeViewShared
 	pg_atomic_uint64 cutoff[FE_MAX_TRACKS];
 
 	/* pusher: list of dirty entities, oldest first */
-	bool		online;			/* writers put changed entities on the list */
+	bool		online;			/* goes to Redis ... */
+	bool		offline;		/* ... or to its history: changed entities are put on the list */
 	pg_atomic_uint32 resync;	/* everything must be pushed and stale keys looked for */
+	pg_atomic_uint32 reoffer;	/* 0: everything must be offered to the history */
 	pg_atomic_uint64 partitions_hash;	/* of the partitions that state has rows of */
 
 	/* entity table: linear hashing, private to state */
@@ -86,6 +95,13 @@ typedef struct FeViewShared
 } FeViewShared;
 
 extern void fe_state_init(void);	/* from _PG_init: shared memory */
+
+/* Do changed entities go on the list? */
+static inline bool
+fe_view_is_followed(const FeViewShared *view)
+{
+	return view->online || view->offline;
+}
 
 /* ---- view slots ------------------------------------------------------- */
 
@@ -387,8 +403,8 @@ extern bool fe_state_rows_complete(const FeStateReader *r);
 extern int	fe_state_take_dirty(FeViewShared *view, FePlan *plan, FeEntityRef *refs, int max);
 /* Puts one back (Redis failed). */
 extern void fe_state_put_dirty(FeViewShared *view, FePlan *plan, FeEntityRef ref);
-/* Marks every entity dirty (refill). */
-extern void fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan);
+/* Marks every entity dirty; changed: as if the source had changed it (refill). */
+extern void fe_state_mark_all_dirty(FeViewShared *view, FePlan *plan, bool changed);
 /* Records that the entity's key is / is not in Redis any more: a tombstone
  * that is no longer pushed can be freed. */
 extern void fe_state_set_pushed(FeViewShared *view, FePlan *plan, FeEntityRef ref, bool pushed);

@@ -51,7 +51,7 @@ bool
 fe_entity_settle(FeStateWriter *w, FeRef ref, bool source)
 {
 	FeEntity   *e = fe_heap_ptr(ref);
-	bool		online = w->view->online && (e->flags & FE_ENTITY_NULLKEY) == 0;
+	bool		online = fe_view_is_followed(w->view) && (e->flags & FE_ENTITY_NULLKEY) == 0;
 	bool		was_tombstone = (e->flags & FE_ENTITY_TOMBSTONE) != 0;
 	bool		empty = is_empty(w, e);
 	bool		grave = false;
@@ -112,6 +112,7 @@ drop_tombstones(FeStateWriter *w)
 	}
 	/* only now: whoever starts over must find nobody marked as queued */
 	pg_atomic_write_u32(&w->view->resync, 1);
+	pg_atomic_write_u32(&w->view->reoffer, 0);
 }
 
 /*

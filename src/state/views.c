@@ -177,6 +177,12 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	view->resume_gap = false;
 	view->backfill_total = 0;
 	view->online = online;
+	view->offline = false;		/* whoever claims it knows */
+	view->history_error[0] = '\0';
+	view->history_error_at = 0;
+	pg_atomic_write_u64(&view->history_rows, 0);
+	pg_atomic_write_u64(&view->history_failures, 0);
+	pg_atomic_write_u64(&view->history_at, (uint64) PG_INT64_MIN);
 	pg_atomic_write_u64(&view->backfill_done, 0);
 	pg_atomic_write_u64(&view->stored_full_bytes, 0);
 	pg_atomic_write_u64(&view->stored_more_bytes, 0);
@@ -195,6 +201,7 @@ init_slot(FeViewShared *view, Oid dboid, int32 viewid, int32 state_version, bool
 	for (int i = 0; i < FE_MAX_TRACKS; i++)
 		pg_atomic_write_u64(&view->cutoff[i], (uint64) PG_INT64_MIN);
 	pg_atomic_write_u32(&view->resync, 0);
+	pg_atomic_write_u32(&view->reoffer, 0);
 	pg_atomic_write_u64(&view->partitions_hash, 0);
 
 	pg_atomic_write_u32(&table->nbuckets, 0);

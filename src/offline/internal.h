@@ -1,0 +1,155 @@
+/*
+ * internal.h
+ *		What the files of the offline room share.
+ */
+#ifndef FE_OFFLINE_INTERNAL_H
+#define FE_OFFLINE_INTERNAL_H
+
+#include "access/htup.h"
+#include "executor/spi.h"
+#include "lib/ilist.h"
+#include "lib/stringinfo.h"
+#include "offline/offline.h"
+
+/* What was recorded last of an entity, or of a window of it (memory.c). */
+typedef struct FeOfflineKey
+{
+	FeRef		ref;
+	int64		window;
+} FeOfflineKey;
+
+typedef struct FeOfflineEntry
+{
+	FeOfflineKey key;
+	uint32		serial;
+	uint32		status;			/* of the hash table */
+	uint64		hash;			/* of the features */
+	XLogRecPtr	lsn;
+	FeTime		T;				/* event_timestamp */
+} FeOfflineEntry;
+
+struct offline_hash;
+
+typedef enum FeOfflineState
+{
+	FE_OFFLINE_NEW,				/* to be recorded */
+	FE_OFFLINE_UNKNOWN,			/* what was recorded last is to be looked up */
+	FE_OFFLINE_HELD,			/* too early */
+	FE_OFFLINE_SAME				/* is recorded already */
+} FeOfflineState;
+
+/* A row that was offered. */
+typedef struct FeOffered
+{
+	FeEntityRef ref;
+	FeOfflineState state;
+	int64		window;
+	FeTime		T;
+	FeTime		until;			/* held: till then */
+	XLogRecPtr	lsn;
+	uint64		hash;
+	bool		deleted;
+	HeapTuple	tuple;			/* by FeOffline.desc */
+} FeOffered;
+
+/* A key whose entity may have vanished. */
+typedef struct FeSuspect
+{
+	dlist_node	node;
+	FeTime		due;
+	Datum		keys[FLEXIBLE_ARRAY_MEMBER];
+} FeSuspect;
+
+struct FeOffline
+{
+	FePlan	   *plan;
+	MemoryContext cxt;
+	FeHistoryShape *shape;
+
+	/* rows as they are handed to statements: number, keys, fixed columns, features */
+	TupleDesc	desc;
+	MemoryContext slice_cxt;	/* of what was offered */
+	FeOffered  *offered;
+	int			noffered;
+	int			maxoffered;
+
+	struct offline_hash *entries;
+
+	/* statements, made for the table's name */
+	char	   *table;			/* quoted; NULL: none are made */
+	SPIPlanPtr	insert;
+	SPIPlanPtr	lookup;
+	SPIPlanPtr	walk_first;
+	SPIPlanPtr	walk_next;
+
+	FeTime		covered_lo;		/* a partition is there for these times */
+	FeTime		covered_hi;
+
+	dlist_head	suspects;		/* by date */
+	bool		walking;
+	MemoryContext walk_cxt;
+	Datum	   *walk_keys;		/* the last ones, NULL: none yet */
+
+	TimestampTz retry_at;		/* paused till then */
+	int			retry_delay;	/* ms */
+	TimestampTz next_retention;
+	FeTime		retention_seen;	/* when old partitions were looked for last */
+};
+
+/* The column of desc that stands for a key, a fixed one, a feature; from 1 on. */
+#define FE_OFFLINE_NUMBER		1
+#define FE_OFFLINE_KEY(h, i)	(2 + (i))
+#define FE_OFFLINE_EVENT(h)		(2 + (h)->shape->nkeys)
+#define FE_OFFLINE_CREATED(h)	(3 + (h)->shape->nkeys)
+#define FE_OFFLINE_LSN(h)		(4 + (h)->shape->nkeys)
+#define FE_OFFLINE_DELETED(h)	(5 + (h)->shape->nkeys)
+#define FE_OFFLINE_FEATURE(h, i)	(6 + (h)->shape->nkeys + (i))
+
+#define FE_OFFLINE_ROWS		"offered"	/* the name of the rows in statements */
+
+/* ---- memory.c ---- */
+extern void fe_offline_memory_init(FeOffline *h);
+extern FeOfflineEntry *fe_offline_known(FeOffline *h, const FeOffered *o);
+extern void fe_offline_learn(FeOffline *h, const FeOffered *o, uint64 hash, FeTime T);
+extern void fe_offline_unlearn(FeOffline *h, const FeOffered *o);
+/* Compares with what is known; sets state and until. */
+extern void fe_offline_judge(FeOffline *h, FeOffered *o);
+extern uint64 fe_offline_hash(const FeOffline *h, const Datum *features, const bool *nulls);
+#define FE_OFFLINE_HASH_DELETED	UINT64CONST(1)
+#define FE_OFFLINE_HASH_OTHER	UINT64CONST(2)	/* of none that is offered now */
+
+/* ---- run.c ---- */
+
+/* Work of one transaction, with SPI, as the view's owner. */
+typedef void (*FeOfflineWork) (FeOffline *h, void *arg);
+/* False: an error, which is shown; the history pauses. */
+extern bool fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work, void *arg);
+/* Runs a statement; SPI is connected. */
+extern void fe_offline_execute(const char *sql);
+
+/* ---- statements.c ---- */
+/* Makes those that are not there, or not for this table's name; SPI is connected. */
+extern void fe_offline_prepare(FeOffline *h);
+/* Callback of the writer's memory context. */
+extern void fe_offline_forget_plans(void *writer);
+extern char *fe_offline_columns(const FeOffline *h, const char *prefix);
+
+/* ---- partitions.c ---- */
+
+typedef struct FeOfflinePartition
+{
+	Oid			relid;
+	FeTime		lo;				/* PG_INT64_MIN, PG_INT64_MAX: no bound */
+	FeTime		hi;
+} FeOfflinePartition;
+
+/* All but a default one, ascending. */
+extern List *fe_offline_partitions(const FeOffline *h);
+/* Sees to it that rows of this time have a place; SPI is connected. */
+extern void fe_offline_make_room(FeOffline *h, FeTime T);
+extern char *fe_offline_time_literal(FeTime t);
+
+/* ---- vanished.c ---- */
+extern void fe_offline_add_suspect(FeOffline *h, const Datum *keys, FeTime due);
+
+#endif							/* FE_OFFLINE_INTERNAL_H */

@@ -1,0 +1,306 @@
+/*
+ * statements.c
+ *		The SQL statements on a history table, prepared once.
+ *
+ * In the pusher, in its transactions.  Rows that were offered are a relation of
+ * the statement (an ephemeral one) with columns c1, c2, ...  Names and operators
+ * are written with their schemas: the search_path is that of pg_catalog.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_operator.h"
+#include "offline/internal.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#define WALK_KEYS	256
+
+static const char *const fixed_names[] = {"event_timestamp", "created", "lsn", "is_deleted"};
+
+static const char *
+column_name(const FeOffline *h, int column)
+{
+	return quote_identifier(h->plan->columns[column].name);
+}
+
+char *
+fe_offline_columns(const FeOffline *h, const char *prefix)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < h->shape->nkeys; i++)
+		appendStringInfo(&buf, "%s%s, ", prefix, column_name(h, h->shape->keys[i]));
+	for (int i = 0; i < lengthof(fixed_names); i++)
+		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", prefix, fixed_names[i]);
+	for (int i = 0; i < h->shape->nfeatures; i++)
+		appendStringInfo(&buf, ", %s%s", prefix, column_name(h, h->shape->features[i]));
+	return buf.data;
+}
+
+/* a.k1, a.k2 */
+static char *
+key_list(const FeOffline *h, const char *prefix)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < h->shape->nkeys; i++)
+		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", prefix,
+						 column_name(h, h->shape->keys[i]));
+	return buf.data;
+}
+
+static void
+append_operator(StringInfo buf, Oid op)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
+	Form_pg_operator form;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", op);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	appendStringInfo(buf, " OPERATOR(%s.%s) ",
+					 quote_identifier(get_namespace_name(form->oprnamespace)),
+					 NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+}
+
+static TypeCacheEntry *
+key_type(const FeOffline *h, int i)
+{
+	return lookup_type_cache(h->plan->columns[h->shape->keys[i]].type,
+							 TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
+}
+
+/* The keys are equal to others, which are written as this, with the key's number. */
+static void
+append_equal(StringInfo buf, const FeOffline *h, const char *prefix, const char *format,
+			 int first)
+{
+	for (int i = 0; i < h->shape->nkeys; i++)
+	{
+		appendStringInfo(buf, "%s%s%s", i > 0 ? " AND " : "", prefix,
+						 column_name(h, h->shape->keys[i]));
+		append_operator(buf, key_type(h, i)->eq_opr);
+		appendStringInfo(buf, format, first + i);
+	}
+}
+
+/* ---- writing ------------------------------------------------------------------------ */
+
+static char *
+insert_statement(const FeOffline *h)
+{
+	StringInfoData buf;
+	char	   *keys = key_list(h, "");
+	int			last = FE_OFFLINE_FEATURE(h, h->shape->nfeatures);
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "INSERT INTO %s (%s) SELECT DISTINCT ON (", h->table,
+					 fe_offline_columns(h, ""));
+	for (int c = FE_OFFLINE_KEY(h, 0); c <= FE_OFFLINE_EVENT(h); c++)
+		appendStringInfo(&buf, "%sc%d", c > FE_OFFLINE_KEY(h, 0) ? ", " : "", c);
+	appendStringInfoString(&buf, ") ");
+	for (int c = FE_OFFLINE_KEY(h, 0); c < last; c++)
+		appendStringInfo(&buf, "%sc%d", c > FE_OFFLINE_KEY(h, 0) ? ", " : "", c);
+	appendStringInfoString(&buf, " FROM " FE_OFFLINE_ROWS " ORDER BY ");
+	for (int c = FE_OFFLINE_KEY(h, 0); c <= FE_OFFLINE_EVENT(h); c++)
+		appendStringInfo(&buf, "c%d, ", c);
+	appendStringInfo(&buf, "c%d DESC ON CONFLICT (%s, event_timestamp) DO UPDATE SET"
+					 " created = excluded.created, lsn = excluded.lsn,"
+					 " is_deleted = excluded.is_deleted", FE_OFFLINE_NUMBER, keys);
+	for (int i = 0; i < h->shape->nfeatures; i++)
+	{
+		const char *name = column_name(h, h->shape->features[i]);
+
+		appendStringInfo(&buf, ", %s = excluded.%s", name, name);
+	}
+	return buf.data;
+}
+
+/* Of each row: when the last one was recorded, and whether it says the same. */
+static char *
+lookup_statement(const FeOffline *h)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT e.c%d, l.event_timestamp, l.is_deleted, l.same FROM "
+					 FE_OFFLINE_ROWS " e CROSS JOIN LATERAL (SELECT h.event_timestamp, h.is_deleted, ROW(",
+					 FE_OFFLINE_NUMBER);
+	for (int i = 0; i < h->shape->nfeatures; i++)
+		appendStringInfo(&buf, "%sh.%s", i > 0 ? ", " : "",
+						 column_name(h, h->shape->features[i]));
+	appendStringInfoString(&buf, ")::record OPERATOR(pg_catalog.*=) ROW(");
+	for (int i = 0; i < h->shape->nfeatures; i++)
+		appendStringInfo(&buf, "%se.c%d", i > 0 ? ", " : "", FE_OFFLINE_FEATURE(h, i));
+	appendStringInfo(&buf, ")::record AS same FROM %s h WHERE ", h->table);
+	append_equal(&buf, h, "h.", "e.c%d", FE_OFFLINE_KEY(h, 0));
+	appendStringInfoString(&buf, " ORDER BY h.event_timestamp DESC LIMIT 1) l");
+	return buf.data;
+}
+
+/* ---- the walk ------------------------------------------------------------------------ */
+
+static Oid
+namespace_of_operator(Oid op)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
+	Oid			result = HeapTupleIsValid(tuple) ?
+		((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace : InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The terms of one key: p.k, or a parameter. */
+static char *
+term(const FeOffline *h, const char *prefix, int i)
+{
+	return prefix ? psprintf("%s%s", prefix, column_name(h, h->shape->keys[i])) :
+		psprintf("$%d", i + 1);
+}
+
+/* (h.k1, h.k2) > (p.k1, p.k2), in a form that an index serves if it can. */
+static void
+append_after(StringInfo buf, const FeOffline *h, const char *prefix)
+{
+	int			n = h->shape->nkeys;
+	Oid			schema = namespace_of_operator(key_type(h, 0)->gt_opr);
+	bool		same = true;
+
+	for (int i = 1; i < n; i++)
+		same &= namespace_of_operator(key_type(h, i)->gt_opr) == schema;
+	if (same)
+	{
+		appendStringInfo(buf, "%s(%s)", n > 1 ? "ROW" : "", key_list(h, "h."));
+		append_operator(buf, key_type(h, 0)->gt_opr);
+		appendStringInfoString(buf, n > 1 ? "ROW(" : "(");
+		for (int i = 0; i < n; i++)
+			appendStringInfo(buf, "%s%s", i > 0 ? ", " : "", term(h, prefix, i));
+		appendStringInfoString(buf, ")");
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		appendStringInfoString(buf, i == 0 ? "((" : " OR (");
+		for (int j = 0; j <= i; j++)
+		{
+			appendStringInfo(buf, "%sh.%s", j > 0 ? " AND " : "",
+							 column_name(h, h->shape->keys[j]));
+			append_operator(buf, j < i ? key_type(h, j)->eq_opr : key_type(h, j)->gt_opr);
+			appendStringInfoString(buf, term(h, prefix, j));
+		}
+		appendStringInfoString(buf, ")");
+	}
+	appendStringInfoString(buf, ")");
+}
+
+/* The next keys in order, each found by the index, and whether their last row is a deletion. */
+static char *
+walk_statement(const FeOffline *h, bool first)
+{
+	StringInfoData buf;
+	char	   *keys = key_list(h, "h.");
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "WITH RECURSIVE k AS ((SELECT %s FROM %s h ", keys, h->table);
+	if (!first)
+	{
+		appendStringInfoString(&buf, "WHERE ");
+		append_after(&buf, h, NULL);
+	}
+	appendStringInfo(&buf, " ORDER BY %s LIMIT 1) UNION ALL SELECT n.* FROM k CROSS JOIN LATERAL"
+					 " (SELECT %s FROM %s h WHERE ", keys, keys, h->table);
+	append_after(&buf, h, "k.");
+	appendStringInfo(&buf, " ORDER BY %s LIMIT 1) n)"
+					 " SELECT k.*, l.is_deleted FROM (SELECT * FROM k LIMIT %d) k CROSS JOIN LATERAL"
+					 " (SELECT h.is_deleted FROM %s h WHERE ", keys, WALK_KEYS, h->table);
+	for (int i = 0; i < h->shape->nkeys; i++)
+	{
+		appendStringInfo(&buf, "%sh.%s", i > 0 ? " AND " : "",
+						 column_name(h, h->shape->keys[i]));
+		append_operator(&buf, key_type(h, i)->eq_opr);
+		appendStringInfoString(&buf, term(h, "k.", i));
+	}
+	appendStringInfo(&buf, " ORDER BY h.event_timestamp DESC LIMIT 1) l ORDER BY %s",
+					 key_list(h, "k."));
+	return buf.data;
+}
+
+/* ---- preparing ------------------------------------------------------------------------ */
+
+static void
+forget_plan(SPIPlanPtr *plan)
+{
+	if (*plan)
+		SPI_freeplan(*plan);
+	*plan = NULL;
+}
+
+static void
+forget_plans(FeOffline *h)
+{
+	forget_plan(&h->insert);
+	forget_plan(&h->lookup);
+	forget_plan(&h->walk_first);
+	forget_plan(&h->walk_next);
+	if (h->table)
+		pfree(h->table);
+	h->table = NULL;
+}
+
+void
+fe_offline_forget_plans(void *arg)
+{
+	FeOffline  *h = arg;
+
+	h->table = NULL;			/* goes by itself */
+	forget_plans(h);
+}
+
+static SPIPlanPtr
+prepare(const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep a plan");
+	return plan;
+}
+
+void
+fe_offline_prepare(FeOffline *h)
+{
+	char	   *table = fe_history_name(h->plan->history);
+	Oid			types[FE_MAX_KEYS + 1];
+
+	if (table == NULL)
+		elog(ERROR, "history table %u is gone", h->plan->history);
+	if (h->table && strcmp(h->table, table) == 0)
+		return;
+	forget_plans(h);
+	h->table = table;			/* in a context of SPI's: for these statements */
+	for (int i = 0; i < h->shape->nkeys; i++)
+		types[i] = h->plan->columns[h->shape->keys[i]].type;
+	PG_TRY();
+	{
+		h->insert = prepare(insert_statement(h), 0, NULL);
+		h->lookup = prepare(lookup_statement(h), 0, NULL);
+		h->walk_first = prepare(walk_statement(h, true), 0, NULL);
+		h->walk_next = prepare(walk_statement(h, false), h->shape->nkeys, types);
+	}
+	PG_FINALLY();
+	{
+		h->table = NULL;
+	}
+	PG_END_TRY();
+	h->table = MemoryContextStrdup(h->cxt, table);
+}
