@@ -52,6 +52,15 @@ typedef struct FeOffered
 	HeapTuple	tuple;			/* by FeOffline.desc */
 } FeOffered;
 
+typedef enum FeOfflineStatement
+{
+	FE_OFFLINE_INSERT,			/* over rows that were offered */
+	FE_OFFLINE_LOOKUP,			/* likewise */
+	FE_OFFLINE_WALK_FIRST,
+	FE_OFFLINE_WALK_NEXT		/* after the keys that are its parameters */
+} FeOfflineStatement;
+#define FE_OFFLINE_STATEMENTS	4
+
 /* A key whose entity may have vanished. */
 typedef struct FeSuspect
 {
@@ -65,6 +74,7 @@ struct FeOffline
 	FePlan	   *plan;
 	MemoryContext cxt;
 	FeHistoryShape *shape;
+	bool		every_change;	/* is recorded, also if it changes no value */
 
 	/* rows as they are handed to statements: number, keys, fixed columns, features */
 	TupleDesc	desc;
@@ -77,10 +87,7 @@ struct FeOffline
 
 	/* statements, made for the table's name */
 	char	   *table;			/* quoted; NULL: none are made */
-	SPIPlanPtr	insert;
-	SPIPlanPtr	lookup;
-	SPIPlanPtr	walk_first;
-	SPIPlanPtr	walk_next;
+	SPIPlanPtr	plans[FE_OFFLINE_STATEMENTS];
 
 	FeTime		covered_lo;		/* a partition is there for these times */
 	FeTime		covered_hi;
@@ -128,8 +135,8 @@ extern bool fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork wor
 extern void fe_offline_execute(const char *sql);
 
 /* ---- statements.c ---- */
-/* Makes those that are not there, or not for this table's name; SPI is connected. */
-extern void fe_offline_prepare(FeOffline *h);
+/* Made when it is needed first, and for the table's name; SPI is connected, with the rows. */
+extern SPIPlanPtr fe_offline_statement(FeOffline *h, FeOfflineStatement which);
 /* Callback of the writer's memory context. */
 extern void fe_offline_forget_plans(void *writer);
 extern char *fe_offline_columns(const FeOffline *h, const char *prefix);

@@ -139,8 +139,9 @@ interval_end(const FeOffline *h, FeTime t)
 }
 
 /*
- * News are other values and, unless an interval thins them out, every change of the
- * source.  A row of the same time is written over: the test clock stands still.  Time never
+ * News are other values and every change of the source; not the latter where an
+ * interval thins them out, or where each window is recorded: an entity's change is
+ * not one of all its windows.  A row of the same time is written over: the test clock stands still.  Time never
  * goes back: what comes before the last row waits.
  */
 void
@@ -153,7 +154,7 @@ fe_offline_judge(FeOffline *h, FeOffered *o)
 		return;
 	o->state = FE_OFFLINE_NEW;
 	if (e->hash == o->hash &&
-		(o->deleted || o->lsn <= e->lsn || h->plan->options.history_interval > 0))
+		(o->deleted || o->lsn <= e->lsn || !h->every_change))
 		o->state = FE_OFFLINE_SAME;
 	else if (o->T < e->T)
 		o->until = e->T;

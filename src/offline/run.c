@@ -88,7 +88,7 @@ show_error(FeOffline *h, FeViewShared *shared, const ErrorData *edata)
 	TimestampTz now = GetCurrentTimestamp();
 
 	snprintf(message, sizeof(message), "history: %s%s%s", edata->message,
-			 edata->hint ? " " : "", edata->hint ? edata->hint : "");
+			 edata->hint ? ". " : "", edata->hint ? edata->hint : "");
 	if (h->retry_delay == 0)
 		ereport(LOG,
 				(errmsg("the history of feature view \"%s\" pauses: %s", h->plan->name,

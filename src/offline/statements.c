@@ -236,20 +236,14 @@ walk_statement(const FeOffline *h, bool first)
 /* ---- preparing ------------------------------------------------------------------------ */
 
 static void
-forget_plan(SPIPlanPtr *plan)
-{
-	if (*plan)
-		SPI_freeplan(*plan);
-	*plan = NULL;
-}
-
-static void
 forget_plans(FeOffline *h)
 {
-	forget_plan(&h->insert);
-	forget_plan(&h->lookup);
-	forget_plan(&h->walk_first);
-	forget_plan(&h->walk_next);
+	for (int i = 0; i < FE_OFFLINE_STATEMENTS; i++)
+	{
+		if (h->plans[i])
+			SPI_freeplan(h->plans[i]);
+		h->plans[i] = NULL;
+	}
 	if (h->table)
 		pfree(h->table);
 	h->table = NULL;
@@ -264,11 +258,33 @@ fe_offline_forget_plans(void *arg)
 	forget_plans(h);
 }
 
-static SPIPlanPtr
-prepare(const char *sql, int nargs, Oid *types)
+static char *
+text_of(const FeOffline *h, FeOfflineStatement which)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	switch (which)
+	{
+		case FE_OFFLINE_INSERT:
+			return insert_statement(h);
+		case FE_OFFLINE_LOOKUP:
+			return lookup_statement(h);
+		case FE_OFFLINE_WALK_FIRST:
+		case FE_OFFLINE_WALK_NEXT:
+			break;
+	}
+	return walk_statement(h, which == FE_OFFLINE_WALK_FIRST);
+}
 
+static SPIPlanPtr
+prepare(const FeOffline *h, FeOfflineStatement which)
+{
+	char	   *sql = text_of(h, which);
+	int			nargs = which == FE_OFFLINE_WALK_NEXT ? h->shape->nkeys : 0;
+	Oid			types[FE_MAX_KEYS + 1];
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < nargs; i++)
+		types[i] = h->plan->columns[h->shape->keys[i]].type;
+	plan = SPI_prepare(sql, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
@@ -276,31 +292,19 @@ prepare(const char *sql, int nargs, Oid *types)
 	return plan;
 }
 
-void
-fe_offline_prepare(FeOffline *h)
+SPIPlanPtr
+fe_offline_statement(FeOffline *h, FeOfflineStatement which)
 {
 	char	   *table = fe_history_name(h->plan->history);
-	Oid			types[FE_MAX_KEYS + 1];
 
 	if (table == NULL)
 		elog(ERROR, "history table %u is gone", h->plan->history);
-	if (h->table && strcmp(h->table, table) == 0)
-		return;
-	forget_plans(h);
-	h->table = table;			/* in a context of SPI's: for these statements */
-	for (int i = 0; i < h->shape->nkeys; i++)
-		types[i] = h->plan->columns[h->shape->keys[i]].type;
-	PG_TRY();
+	if (h->table == NULL || strcmp(h->table, table) != 0)
 	{
-		h->insert = prepare(insert_statement(h), 0, NULL);
-		h->lookup = prepare(lookup_statement(h), 0, NULL);
-		h->walk_first = prepare(walk_statement(h, true), 0, NULL);
-		h->walk_next = prepare(walk_statement(h, false), h->shape->nkeys, types);
+		forget_plans(h);
+		h->table = MemoryContextStrdup(h->cxt, table);
 	}
-	PG_FINALLY();
-	{
-		h->table = NULL;
-	}
-	PG_END_TRY();
-	h->table = MemoryContextStrdup(h->cxt, table);
+	if (h->plans[which] == NULL)
+		h->plans[which] = prepare(h, which);
+	return h->plans[which];
 }

@@ -117,9 +117,9 @@ read_keys(FeOffline *h, void *arg)
 	int			n = h->shape->nkeys;
 	int			result;
 
-	fe_offline_prepare(h);
-	result = h->walk_keys == NULL ? SPI_execute_plan(h->walk_first, NULL, NULL, false, 0) :
-		SPI_execute_plan(h->walk_next, h->walk_keys, NULL, false, 0);
+	result = SPI_execute_plan(fe_offline_statement(h, h->walk_keys ? FE_OFFLINE_WALK_NEXT :
+												   FE_OFFLINE_WALK_FIRST),
+							  h->walk_keys, NULL, false, 0);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "statement on history failed: %s", SPI_result_code_string(result));
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -60,6 +60,7 @@ fe_offline_create(FePlan *plan, MemoryContext cxt)
 	h->plan = plan;
 	h->cxt = cxt;
 	h->shape = fe_history_shape(plan);
+	h->every_change = plan->options.history_interval == 0 && !h->shape->per_window;
 	h->desc = describe(h);
 	h->slice_cxt = AllocSetContextCreate(cxt, "feature_engine offered rows",
 										 ALLOCSET_DEFAULT_SIZES);
@@ -153,7 +154,7 @@ fe_offline_offered(const FeOffline *h)
 
 /* Runs a plan over the rows of one state; how many there were. */
 static int
-execute_over(FeOffline *h, SPIPlanPtr *plan, FeOfflineState state, int expected)
+execute_over(FeOffline *h, FeOfflineStatement statement, FeOfflineState state, int expected)
 {
 	EphemeralNamedRelationData enr = {0};
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
@@ -176,8 +177,7 @@ execute_over(FeOffline *h, SPIPlanPtr *plan, FeOfflineState state, int expected)
 	{
 		if (SPI_register_relation(&enr) != SPI_OK_REL_REGISTER)
 			elog(ERROR, "could not hand over rows");
-		fe_offline_prepare(h);
-		result = SPI_execute_plan(*plan, NULL, NULL, false, 0);
+		result = SPI_execute_plan(fe_offline_statement(h, statement), NULL, NULL, false, 0);
 		if (result != expected)
 			elog(ERROR, "statement on history failed: %s", SPI_result_code_string(result));
 		SPI_unregister_relation(FE_OFFLINE_ROWS);
@@ -192,7 +192,7 @@ look_up(FeOffline *h)
 {
 	FeOffered  *o;
 
-	if (execute_over(h, &h->lookup, FE_OFFLINE_UNKNOWN, SPI_OK_SELECT) == 0)
+	if (execute_over(h, FE_OFFLINE_LOOKUP, FE_OFFLINE_UNKNOWN, SPI_OK_SELECT) == 0)
 		return;
 	for (int i = 0; i < h->noffered; i++)
 	{
@@ -241,7 +241,7 @@ write_offered(FeOffline *h, void *arg)
 			fe_offline_make_room(h, o->T);
 	}
 	if (first >= 0)
-		*(int *) arg = execute_over(h, &h->insert, FE_OFFLINE_NEW, SPI_OK_INSERT);
+		*(int *) arg = execute_over(h, FE_OFFLINE_INSERT, FE_OFFLINE_NEW, SPI_OK_INSERT);
 }
 
 /* ---- a write ---------------------------------------------------------------------------------- */

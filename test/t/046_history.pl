@@ -1,0 +1,152 @@
+# The history through killed workers, crashes of the server, outages of Redis, no Redis at all, and
+# dump and restore: whatever was read from Redis is in it, nothing is in it twice, and its last rows
+# are what SQL says.
+use strict;
+use warnings;
+use File::Basename;
+use lib dirname(__FILE__) . '/../lib';
+use FeatureEngine::Test qw(feature_node set_server eventually);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $redis = FeatureEngine::Test::Redis->start;
+my $node = feature_node('main', redis => $redis, conf => "feature_engine.checkpoint_interval = 1s\nrestart_after_crash = on");
+my %seen;    # what was read from Redis: "customer n total _ts"
+
+sub sql { my ($query, $db) = @_; return $node->safe_psql($db // 'postgres', "SET search_path = public, feature_engine;\n$query") }
+
+sub workload
+{
+	$node->psql('postgres', q{SET search_path = public, feature_engine;
+		INSERT INTO orders (customer, total) SELECT n % 17, n FROM generate_series(1, 40) n;
+		UPDATE orders SET customer = (customer + 1) % 23, total = total + 1 WHERE id % 7 = (SELECT max(id) FROM orders) % 7;
+		DELETE FROM orders WHERE id % 11 = (SELECT max(id) FROM orders) % 11});
+	return;
+}
+
+sub read_redis
+{
+	foreach my $customer (0 .. 22)
+	{
+		my $hash = $redis->hash("spend:$customer");
+		$seen{"($customer, $hash->{n}, $hash->{total}, '$hash->{_ts}')"} = 1 if $hash->{_ts};
+	}
+	return;
+}
+
+my $last = q{SELECT customer, n, total FROM (SELECT DISTINCT ON (customer) * FROM spend_history
+	ORDER BY customer, event_timestamp DESC) h WHERE NOT is_deleted};
+
+# What there is to say after each event.
+sub is_recorded
+{
+	my ($what, %options) = @_;
+	my $db = $options{db} // 'postgres';
+	sql(q{SELECT sync('90 s', history => true)}, $db);
+	is(sql(qq{SELECT count(*) FROM ($last) h FULL JOIN (SELECT customer, count(*) AS n, sum(total) AS total FROM orders
+		GROUP BY customer) b USING (customer) WHERE (h.n, h.total) IS DISTINCT FROM (b.n, b.total)}, $db), 0,
+		"$what: the last rows are what SQL says");
+	is(sql(q{SELECT count(*) FROM (SELECT *, lag(n) OVER w AS n0, lag(total) OVER w AS t0, lag(is_deleted) OVER w AS d0,
+		lag(lsn) OVER w AS l0 FROM spend_history WINDOW w AS (PARTITION BY customer ORDER BY event_timestamp)) h
+		WHERE (n, total, is_deleted, lsn) IS NOT DISTINCT FROM (n0, t0, d0, l0)}, $db), 0, "$what: nothing is recorded twice");
+	is(sql('SELECT count(*) FROM spend_history WHERE created > event_timestamp', $db), 0, "$what: nothing is known before it happened");
+	return if !%seen;
+	my $rows = join(', ', keys %seen);
+	is(sql(qq{SELECT count(*), min(s::text) FROM (VALUES $rows) s (customer, n, total, ts) CROSS JOIN LATERAL
+		(SELECT h.n, h.total FROM spend_history h WHERE h.customer = s.customer AND event_timestamp <= s.ts::timestamptz
+		 ORDER BY event_timestamp DESC LIMIT 1) h WHERE (h.n, h.total) IS DISTINCT FROM (s.n, s.total)}, $db),
+		'0|', "$what: what was read from Redis is in it");
+	return;
+}
+
+sub back_again
+{
+	my ($what) = @_;
+	$node->append_conf('postgresql.conf', "feature_engine.inject_crash = ''");
+	return eventually("$what: the server is back", sub {
+		$node->psql('postgres', 'ALTER SYSTEM RESET feature_engine.inject_crash') == 0
+		  && $node->psql('postgres', 'SELECT pg_reload_conf()') == 0 });
+}
+
+sql(q{
+	CREATE EXTENSION feature_engine;
+	CREATE TABLE orders (id serial PRIMARY KEY, customer int, total int);
+	ALTER TABLE orders REPLICA IDENTITY FULL;
+	SELECT create_feature_view('spend', $$ SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer $$,
+		offline => true)});
+foreach (1 .. 5) { workload(); read_redis() }
+is_recorded('changes');
+cmp_ok(sql('SELECT count(*) FROM spend_history'), '>', 40, 'there is a history');
+
+# ---- workers that are killed, at the worst moments ----
+foreach my $point ('history', 'history_committed', 'pushed')
+{
+	set_server($node, 'feature_engine.inject_crash', $point);
+	workload() for 1 .. 2;
+	back_again("crash at $point");
+	foreach (1 .. 2) { workload(); read_redis() }
+	is_recorded("crash at $point");
+}
+workload();
+$node->stop('immediate');
+$node->start;
+is_recorded('the server was killed');
+
+# ---- who vanishes while nobody looks ----
+set_server($node, 'feature_engine.inject_wait', 'pusher');
+sql(q{DELETE FROM orders WHERE customer IN (3, 4); SELECT sync()});
+$node->stop('immediate');
+$node->append_conf('postgresql.conf', "feature_engine.inject_wait = ''");
+$node->start;
+set_server($node, 'feature_engine.inject_wait', undef);
+is_recorded('entities vanished unseen');
+is(sql(q{SELECT count(*) FROM (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
+	WHERE is_deleted AND customer IN (3, 4)}), 2, 'they are recorded as deleted');
+
+# ---- errors of the history: Redis goes on, and nothing is lost ----
+set_server($node, 'feature_engine.inject_error', 'history');
+workload();
+sql(q{SELECT sync('90 s', redis => true)});
+is($redis->hash('spend:1')->{n}, sql('SELECT count(*) FROM orders WHERE customer = 1'), 'Redis has what the history has not');
+like(sql(q{SELECT last_error FROM status WHERE name = 'spend'}), qr/history: /, 'status tells why');
+set_server($node, 'feature_engine.inject_error', undef);
+is_recorded('errors are over');
+is(sql(q{SELECT history_error FROM view_status()}), '', 'and so says status');
+sql('BEGIN; ALTER TABLE spend_history RENAME n TO other; COMMIT');
+workload();
+eventually('a column has another name', sub { sql(q{SELECT last_error FROM status WHERE name = 'spend'}) =~ /history: / });
+sql('ALTER TABLE spend_history RENAME other TO n');
+is_recorded('and the old one again');
+
+# ---- Redis is away, and there is none at all ----
+$redis->stop;
+workload() for 1 .. 3;
+sql('DELETE FROM orders WHERE customer = 5');
+is_recorded('Redis is away');
+$redis->start_again;
+sql(q{SELECT sync('90 s', redis => true)});
+is($redis->features('spend:'), sql(q{SELECT concat(customer, ' n=' || n, ' total=' || total) COLLATE "C" FROM spend ORDER BY 1}),
+	'Redis has everything when it is back');
+read_redis();
+is_recorded('Redis is back');
+set_server($node, 'feature_engine.redis_url', '');
+workload();
+is_recorded('without Redis');
+$node->restart;
+workload();
+is_recorded('without Redis from the start');
+
+# ---- dump and restore ----
+my $dump = $node->basedir . '/history.dump';
+my $rows = sql('SELECT count(*), sum(hashtext(h::text)) FROM spend_history h');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'restored', $dump ], 'pg_restore');
+is_recorded('restored', db => 'restored');
+is(sql('SELECT count(*), sum(hashtext(h::text)) FROM spend_history h', 'restored'), $rows, 'the history is what it was');
+is(sql(q{SELECT history FROM feature_views}, 'restored'), 'spend_history', 'and the view knows its table');
+sql('INSERT INTO orders (customer, total) VALUES (1, 1), (99, 1)', 'restored');
+is_recorded('and goes on', db => 'restored');
+
+$node->stop('fast');
+done_testing();
