@@ -3,7 +3,8 @@
 A feature view's definition is plain SQL, so the truth is one query away. Several
 sessions change the table at random (fixed seeds); after each phase the writers rest,
 the clock is moved, and every entity of every view is compared with the definition run
-as a batch query at the same T, then every Redis hash with SQL. The clock is the
+as a batch query at the same T, then every Redis hash with SQL, and at the end the
+histories as of each phase with the batch queries of that time. The clock is the
 engine's test clock, so no result depends on when the test runs.
 """
 
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 
+import history
 import views_changes
 from compare import settled_redis_differences, view_differences
 from redis_client import Redis
@@ -26,7 +28,7 @@ SEEDS = [int(s) for s in os.environ.get("ORACLE_SEEDS", "1 2").split()]
 CHANGES = int(os.environ.get("ORACLE_CHANGES", "60000"))
 PHASES = int(os.environ.get("ORACLE_PHASES", "6"))
 SESSIONS = 4
-VIEWS = [v for v in ALL_VIEWS if re.search(os.environ.get("ORACLE_VIEWS", ""), v[0])]
+VIEWS = [v for v in history.with_history(ALL_VIEWS) if re.search(os.environ.get("ORACLE_VIEWS", ""), v[0])]
 START = "2026-03-01 12:34:56.789Z"
 STEPS = ["0", "30 seconds", "7 minutes", "5 hours", "1 day 3 minutes", "9 days", "31 days"]
 
@@ -34,7 +36,7 @@ STEPS = ["0", "30 seconds", "7 minutes", "5 hours", "1 day 3 minutes", "9 days",
 def disturb(conn, rnd, stop):
     """Now and then a worker is told to end: it must go on where it was."""
     while not stop.wait(rnd.uniform(0.3, 1.5)):
-        worker = rnd.choice(["ingest_pid", "capture_pid"])
+        worker = rnd.choice(["ingest_pid", "capture_pid", "pusher_pid"])
         run(conn, f"SELECT pg_terminate_backend({worker}) FROM feature_engine.worker_status()"
                   f" WHERE {worker} IS NOT NULL")
 
@@ -98,6 +100,7 @@ def run_seed(seed):
             # what is there when a stream begins comes as it then is: let it begin before the first change
             run(conn, "SELECT feature_engine.sync()")
     made, reshaped = 0, 0
+    truth = history.Truth()
     for phase in range(PHASES):
         new = late if phase == 1 else []
         changes, reshapes = phase_workload(conn, seed, phase, rnd, new)
@@ -111,6 +114,10 @@ def run_seed(seed):
         run(conn, "SELECT feature_engine.sync()")
         views = early if phase == 0 else VIEWS
         compare_all(conn, redis, seed, phase, views)
+        truth.take(conn, views)
+    compared, problems = truth.differences(conn)
+    ok(not problems, f"seed {seed}: {compared} rows of histories equal the batch queries of the time",
+       "\n".join(problems[:20]))
     ok(reshaped > 0, f"seed {seed}: {reshaped} times partitions were changed meanwhile")
     finish_seed(conn, redis, seed, made)
 
