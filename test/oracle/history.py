@@ -14,7 +14,7 @@ from workload import run
 # of every kind: rolling windows, features that depend on T, two keys, HAVING, several
 # tables, windows in GROUP BY (the newest, or each one)
 NAMES = ["v_lesson", "v_three_windows", "v_lifetime", "v_two_keys", "v_key_expression", "v_skips",
-         "v_current", "v_having", "v_skips_seldom", "vj_inner", "vj_where_window"]
+         "v_current_beside", "v_having", "v_tumbling", "vj_inner", "vj_where_window"]
 
 
 def with_history(views):
