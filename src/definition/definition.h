@@ -347,7 +347,8 @@ extern void fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptio
 /* retention, watermark; NULL: as they were. */
 extern void fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
 /* offline, history_interval, history_retention; NULL: as they were. */
-extern void fe_history_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options);
+extern void fe_history_options_from_args(FunctionCallInfo fcinfo, int first,
+										 FeViewOptions *options);
 /* on_error; NULL: as it was. */
 extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
 extern const char *fe_on_error_name(FeOnError on_error);

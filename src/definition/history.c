@@ -96,7 +96,8 @@ fe_history_name(Oid table)
 static char *
 type_name(Oid type, int32 typmod)
 {
-	return format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	return format_type_extended(type, typmod,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
 static char *
@@ -109,7 +110,8 @@ partition_problem(Relation rel)
 	key = RelationGetPartitionKey(rel);
 	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 ||
 		key->partattrs[0] == 0 ||
-		strcmp(get_attname(RelationGetRelid(rel), key->partattrs[0], false), "event_timestamp") != 0)
+		strcmp(get_attname(RelationGetRelid(rel), key->partattrs[0], false),
+			   "event_timestamp") != 0)
 		return pstrdup(_("It is not partitioned by range of event_timestamp."));
 	return NULL;
 }
@@ -158,7 +160,8 @@ columns_problem(const FePlan *plan, const FeHistoryShape *shape, TupleDesc desc)
 	for (int i = 0; i < shape->nkeys + shape->nfeatures && !problem; i++)
 	{
 		bool		is_key = i < shape->nkeys;
-		const FeColumn *c = &plan->columns[is_key ? shape->keys[i] : shape->features[i - shape->nkeys]];
+		int			number = is_key ? shape->keys[i] : shape->features[i - shape->nkeys];
+		const FeColumn *c = &plan->columns[number];
 
 		problem = column_problem(desc, c->name, c->type, c->typmod, c->collation, is_key);
 	}
@@ -210,8 +213,12 @@ is_unique_by_key(Relation index, TupleDesc desc, const FePlan *plan, const FeHis
 		RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
 		return false;
 	for (int i = 0; i < form->indnkeyatts; i++)
-		if (!is_key_name(plan, shape, NameStr(TupleDescAttr(desc, form->indkey.values[i] - 1)->attname)))
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, form->indkey.values[i] - 1);
+
+		if (!is_key_name(plan, shape, NameStr(att->attname)))
 			return false;
+	}
 	return true;
 }
 
@@ -299,7 +306,8 @@ execute_as(Oid owner, const char *sql)
 	int			nestlevel = NewGUCNestLevel();
 
 	GetUserIdAndSecContext(&userid, &sec);
-	SetUserIdAndSecContext(owner, sec | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner, sec | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();

@@ -141,7 +141,8 @@ interval_end(const FeOffline *h, FeTime t)
 /*
  * News are other values and every change of the source; not the latter where an
  * interval thins them out, or where each window is recorded: an entity's change is
- * not one of all its windows.  A row of the same time is written over: the test clock stands still.  Time never
+ * not one of all its windows.  A row of the same time is written over: the test
+ * clock stands still.  Time never
  * goes back: what comes before the last row waits.
  */
 void

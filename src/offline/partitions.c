@@ -124,7 +124,8 @@ static void
 create_partition(FeOffline *h, const char *label, FeTime lo, FeTime hi)
 {
 	Oid			schema = get_rel_namespace(h->plan->history);
-	char	   *name = ChooseRelationName(get_rel_name(h->plan->history), NULL, label, schema, false);
+	char	   *name = ChooseRelationName(get_rel_name(h->plan->history), NULL, label, schema,
+										  false);
 	char	   *part = quote_qualified_identifier(get_namespace_name(schema), name);
 	char	   *table = fe_history_name(h->plan->history);
 

@@ -244,7 +244,7 @@ write_offered(FeOffline *h, void *arg)
 		*(int *) arg = execute_over(h, FE_OFFLINE_INSERT, FE_OFFLINE_NEW, SPI_OK_INSERT);
 }
 
-/* ---- a write ---------------------------------------------------------------------------------- */
+/* ---- a write ------------------------------------------------------------------------ */
 
 /* Nobody else knows the keys of what has vanished. */
 static void

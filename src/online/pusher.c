@@ -16,7 +16,9 @@
  * live with the entities and so are bounded; of views with one the history goes on,
  * and Redis is owed what it has not got (owed.c).  The connection is tried again after
  * 0.1 to 5 seconds.  A history that cannot be written to pauses: Redis goes on, and
- * afterwards everything is compared with what the history has.  A server with another run id than the one that was filled, and the
+ * afterwards everything is compared with what the history has.
+ *
+ * A server with another run id than the one that was filled, and the
  * first connection of this process, mean a refill: everything is marked dirty,
  * and keys of no entity are looked for.
  *

@@ -156,7 +156,8 @@ offer(FePusher *p, FePushView *view, FeEntityRef ref, const FeEvaluated *ev, FeR
 		nulls[i] = ev->feature_nulls[r->feature_at[i]];
 	}
 	if (shape->per_window)
-		row.window = (int64) hash_bytes_extended((const unsigned char *) &window, sizeof(window), 0);
+		row.window = (int64) hash_bytes_extended((const unsigned char *) &window,
+												 sizeof(window), 0);
 	row.created = commit_time(p, ev->info.lsn, ev->v.T);
 	row.keys = keys;
 	row.features = features;
@@ -248,7 +249,7 @@ fe_record_write(FePusher *p, FePushView *view)
 	}
 }
 
-/* ---- entities that vanished unseen ------------------------------------------------------------ */
+/* ---- entities that vanished unseen ------------------------------------------------ */
 
 /* Is the row that a suspect key stands for still the view's? */
 static bool

@@ -352,7 +352,8 @@ load_in_transaction(FePusher *p)
 		{
 			FePushView *sharer = dlist_container(FePushView, node, other.cur);
 
-			if (!sharer->retired && sharer->online && fe_template_same_structure(sharer->tmpl, view->tmpl))
+			if (!sharer->retired && sharer->online &&
+				fe_template_same_structure(sharer->tmpl, view->tmpl))
 				sharer->wants_fill = true;
 		}
 	}

@@ -55,7 +55,7 @@ class Truth:
     def differences(self, conn):
         problems, compared = [], 0
         for (T, name), (options, (names, floats, want)) in self.results.items():
-            nkeys = nkeys_of(name) + bool(name in views_windows.WINDOWS and "{window_start}" in options.get("redis_key", ""))
+            nkeys = nkeys_of(name) + ("{window_start}" in options.get("redis_key", ""))
             keys = ", ".join(f'"{n}"' for n in names[:nkeys])
             columns = ", ".join(f'"{n}"' for n in names)
             _, _, got = rows_of(conn, f"""SELECT {columns} FROM (SELECT DISTINCT ON ({keys}) * FROM {name}_history

@@ -19,7 +19,8 @@ sub workload
 {
 	$node->psql('postgres', q{SET search_path = public, feature_engine;
 		INSERT INTO orders (customer, total) SELECT n % 17, n FROM generate_series(1, 40) n;
-		UPDATE orders SET customer = (customer + 1) % 23, total = total + 1 WHERE id % 7 = (SELECT max(id) FROM orders) % 7;
+		UPDATE orders SET customer = (customer + 1) % 23, total = total + 1
+		WHERE id % 7 = (SELECT max(id) FROM orders) % 7;
 		DELETE FROM orders WHERE id % 11 = (SELECT max(id) FROM orders) % 11});
 	return;
 }
