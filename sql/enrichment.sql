@@ -185,6 +185,24 @@ SELECT n, (check_feature_view(n)).* FROM unnest(ARRAY['by_size', 'by_id', 'by_co
 SELECT * FROM by_size ORDER BY k;
 SELECT * FROM by_code ORDER BY k;
 SELECT drop_feature_view(n) FROM unnest(ARRAY['by_size', 'by_id', 'by_code']) n;
+-- a composite key, also by way of a domain
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN some_pair AS pair;
+CREATE TABLE pairs (k pair PRIMARY KEY, v int);
+CREATE TABLE paired (who int, k some_pair);
+ALTER TABLE pairs REPLICA IDENTITY FULL;
+ALTER TABLE paired REPLICA IDENTITY FULL;
+INSERT INTO pairs VALUES ('(1,x)', 1), ('(2,)', 2), ('(,)', 3);
+INSERT INTO paired VALUES (1, '(1,x)'), (1, '(2,)'), (2, '(,)'), (2, NULL), (3, '(9,z)');
+SELECT create_feature_view('by_pair', 'SELECT who, count(*) AS n, sum(v) AS v FROM paired f LEFT JOIN pairs d ON d.k = f.k GROUP BY who');
+SELECT sync() IS NOT NULL;
+SELECT * FROM by_pair ORDER BY who;
+UPDATE pairs SET v = v * 10;
+UPDATE pairs SET k = '(9,z)' WHERE v = 20;
+INSERT INTO pairs VALUES ('(2,)', 7);
+SELECT * FROM check_feature_view('by_pair');
+SELECT * FROM by_pair ORDER BY who;
+SELECT drop_feature_view('by_pair');
 
 -- partitions on both sides
 CREATE TABLE goods (id int PRIMARY KEY, price int) PARTITION BY RANGE (id);
