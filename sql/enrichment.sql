@@ -266,7 +266,9 @@ SELECT refused('SELECT x.c, count(*) FROM (SELECT o.customer_id AS c FROM orders
 SELECT refused('SELECT x.c, count(*) FROM (SELECT customer_id AS c FROM orders UNION ALL SELECT id FROM customers) x JOIN customers c ON c.id = x.c GROUP BY 1');
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN products p ON p.id = o.product_id GROUP BY 1', append_only => true);
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN products p ON p.category = o.sku GROUP BY 1');
+SELECT refused('SELECT c.id, c.region, count(*) AS n FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY c.id');
 ALTER TABLE customers REPLICA IDENTITY DEFAULT;
+SELECT create_feature_view('no', 'SELECT c.i, count(*) FROM (SELECT id AS i FROM customers) c JOIN orders o ON c.i = o.customer_id GROUP BY 1');
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY 1');
 
 -- rights on every table

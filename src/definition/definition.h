@@ -105,6 +105,7 @@ typedef struct FeFlat
 	 * them), which may stand outside of aggregates.
 	 */
 	bool		determined;
+	bool		joined_key;		/* they would, if tables were not joined */
 } FeFlat;
 
 /* A table of FROM, where there are several. */

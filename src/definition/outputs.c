@@ -139,6 +139,9 @@ output_mutator(Node *node, void *arg)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" is neither a key nor inside an aggregate",
 						column_name(b, ((Var *) node)->varattno)),
+				 b->flat->joined_key ?
+				 errdetail("That its table's primary key is in GROUP BY counts only where no tables "
+						   "are joined.") : 0,
 				 errhint("Add it to GROUP BY, or take its latest value with last(column, "
 						 "event_time)."),
 				 fe_errposition(b->a, ((Var *) node)->location)));
