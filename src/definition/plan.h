@@ -301,11 +301,21 @@ typedef struct FePlan
 	TupleDesc	output_desc;
 } FePlan;
 
+/*
+ * Is the view over the stream of changes?  Then rows are only ever added, and its
+ * state cannot be built anew from a table.
+ */
+static inline bool
+fe_plan_is_stream(const FePlan *plan)
+{
+	return plan->arms[0].form == FE_FORM_CHANGES;
+}
+
 /* Do its rows only come, so that what is late can be left out? */
 static inline bool
 fe_plan_only_adds(const FePlan *plan)
 {
-	return plan->options.append_only;
+	return plan->options.append_only || fe_plan_is_stream(plan);
 }
 
 /* ---- compile (plan.c) ------------------------------------------------- */
@@ -424,16 +434,6 @@ extern void fe_catalog_watch(Oid relid);
  * NULL: its table does not exist (any more).
  */
 extern TupleDesc fe_arm_row_desc(const FeArm *arm);
-
-/*
- * Is the view over the stream of changes?  Then rows are only ever added, and its
- * state cannot be built anew from a table.
- */
-static inline bool
-fe_plan_is_stream(const FePlan *plan)
-{
-	return plan->arms[0].form == FE_FORM_CHANGES;
-}
 
 static inline bool
 fe_plan_uses_before_at(const FePlan *plan)
