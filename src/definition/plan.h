@@ -356,12 +356,16 @@ typedef struct FeOwnerContext
 
 /*
  * Evaluation as the owner, in a security-restricted context.  runs_code:
- * expressions call functions of users: under a search_path that neither reader
- * nor other owners choose, and settings that they change are set back.  An
- * ERROR leaves by itself, with its (sub)transaction.
+ * expressions call functions of users, or such that depend on settings: under a
+ * search_path that neither reader nor other owners choose, with settings that
+ * are everywhere the same, and those that they change are set back.  An ERROR
+ * leaves by itself, with its (sub)transaction.
  */
 extern void fe_owner_enter(FeOwnerContext *c, const FePlan *plan, bool runs_code);
 extern void fe_owner_leave(const FeOwnerContext *c);
+/* The settings that expressions run under: in this process for good, or until the
+ * caller's GUC nest level ends. */
+extern void fe_settings_fix(bool for_good);
 /* May the current user see messages about views of this owner, which may hold
  * values?  InvalidOid: about all views. */
 extern bool fe_may_see_errors(Oid owner);
