@@ -393,6 +393,7 @@ read_batch(FeIngest *ingest)
 static bool
 read_and_apply(FeIngest *ingest)
 {
+	fe_inject_wait("read");
 	read_batch(ingest);
 	if (ingest->pending == NULL)
 		return ingest->capture == NULL;
