@@ -145,6 +145,13 @@ extern List *fe_primary_key(const FeAnalysis *a, Oid relid);
 /* The query without GROUP BY as one with it, which is stored in its place. */
 extern Query *fe_current_query(const FeFlat *flat);
 
+/* ---- fingerprint.c ---------------------------------------------------------- */
+
+/* Of what state depends on. */
+extern uint32 fe_state_fingerprint(const FePlan *plan, int32 generation);
+/* Of what evaluation depends on, too, and the form of what comes out. */
+extern uint32 fe_plan_fingerprint(const FePlan *plan, int32 version);
+
 /* ---- type_form.c ------------------------------------------------------------ */
 
 struct StringInfoData;
