@@ -60,4 +60,3 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET extra_float_digits', current
 SELECT drop_feature_view('forms');
 SET client_min_messages = warning;
 DROP SCHEMA text_forms CASCADE;
-

@@ -298,10 +298,10 @@ flatten_from_ref(FeFlatLevel *level, int rtindex)
 	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
-		fe_flat_refuse(level, rte->rtekind == RTE_VALUES ? exprLocation((Node *) rte->values_lists) :
-					   exprLocation((Node *) rte->tablefunc), _("this item of FROM is"),
-					   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, or "
-						 "changes()."));
+		fe_flat_refuse(level, exprLocation(rte->rtekind == RTE_VALUES ? (Node *) rte->values_lists :
+										   (Node *) rte->tablefunc), _("this item of FROM is"),
+					   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, "
+						 "or changes()."));
 	fe_flatten_projection(below);
 }
 
