@@ -102,6 +102,9 @@ SELECT item, value, note FROM explain_feature_view($$
     SELECT (after).customer, count(*) AS n, last((after).status, committed_at) AS status
     FROM changes(NULL::purchases) WHERE op = 'u' AND (before).status IS DISTINCT FROM (after).status
     GROUP BY (after).customer $$) WHERE item IN ('changes of', 'key', 'where', 'feature');
+SELECT value, note FROM explain_feature_view($$
+    SELECT (after).customer, last((after).status, committed_at) AS status, string_agg((after).status, ',' ORDER BY committed_at) AS all
+    FROM changes(NULL::purchases) GROUP BY (after).customer $$) WHERE item = 'aggregate';
 
 -- A new definition with the same state keeps its history; another one begins anew, beside the old one.
 SELECT create_feature_view('coming', $$

@@ -185,6 +185,24 @@ SELECT n, (check_feature_view(n)).* FROM unnest(ARRAY['by_size', 'by_id', 'by_co
 SELECT * FROM by_size ORDER BY k;
 SELECT * FROM by_code ORDER BY k;
 SELECT drop_feature_view(n) FROM unnest(ARRAY['by_size', 'by_id', 'by_code']) n;
+-- a composite key, also by way of a domain
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN some_pair AS pair;
+CREATE TABLE pairs (k pair PRIMARY KEY, v int);
+CREATE TABLE paired (who int, k some_pair);
+ALTER TABLE pairs REPLICA IDENTITY FULL;
+ALTER TABLE paired REPLICA IDENTITY FULL;
+INSERT INTO pairs VALUES ('(1,x)', 1), ('(2,)', 2), ('(,)', 3);
+INSERT INTO paired VALUES (1, '(1,x)'), (1, '(2,)'), (2, '(,)'), (2, NULL), (3, '(9,z)');
+SELECT create_feature_view('by_pair', 'SELECT who, count(*) AS n, sum(v) AS v FROM paired f LEFT JOIN pairs d ON d.k = f.k GROUP BY who');
+SELECT sync() IS NOT NULL;
+SELECT * FROM by_pair ORDER BY who;
+UPDATE pairs SET v = v * 10;
+UPDATE pairs SET k = '(9,z)' WHERE v = 20;
+INSERT INTO pairs VALUES ('(2,)', 7);
+SELECT * FROM check_feature_view('by_pair');
+SELECT * FROM by_pair ORDER BY who;
+SELECT drop_feature_view('by_pair');
 
 -- partitions on both sides
 CREATE TABLE goods (id int PRIMARY KEY, price int) PARTITION BY RANGE (id);
@@ -248,7 +266,9 @@ SELECT refused('SELECT x.c, count(*) FROM (SELECT o.customer_id AS c FROM orders
 SELECT refused('SELECT x.c, count(*) FROM (SELECT customer_id AS c FROM orders UNION ALL SELECT id FROM customers) x JOIN customers c ON c.id = x.c GROUP BY 1');
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN products p ON p.id = o.product_id GROUP BY 1', append_only => true);
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN products p ON p.category = o.sku GROUP BY 1');
+SELECT refused('SELECT c.id, c.region, count(*) AS n FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY c.id');
 ALTER TABLE customers REPLICA IDENTITY DEFAULT;
+SELECT create_feature_view('no', 'SELECT c.i, count(*) FROM (SELECT id AS i FROM customers) c JOIN orders o ON c.i = o.customer_id GROUP BY 1');
 SELECT create_feature_view('no', 'SELECT o.customer_id, count(*) FROM orders o JOIN customers c ON c.id = o.customer_id GROUP BY 1');
 
 -- rights on every table

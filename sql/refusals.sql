@@ -64,6 +64,7 @@ SELECT try('SELECT relkind, count(*) AS n FROM pg_class GROUP BY 1');
 SELECT try('SELECT name, count(*) AS n FROM feature_engine.feature_view_catalog GROUP BY 1');
 SELECT try('SELECT k, count(*) AS n FROM generate_series(1, 3) k GROUP BY 1');
 SELECT try('SELECT k, count(*) AS n FROM (VALUES (1), (2)) v(k) GROUP BY 1');
+SELECT try('SELECT x.k, count(*) AS n FROM orders o, xmltable(''/a'' PASSING xml ''<a/>'' COLUMNS k int PATH ''b'') x GROUP BY 1');
 SELECT try('SELECT customer_id, count(*) AS n FROM orders TABLESAMPLE system (10) GROUP BY 1');
 SELECT try('SELECT o.customer_id, count(*) AS n FROM orders o JOIN another a USING (customer_id) GROUP BY 1');
 SELECT try('SELECT o.customer_id, count(*) AS n FROM orders o, orders p GROUP BY 1');

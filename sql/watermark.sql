@@ -119,5 +119,12 @@ SELECT drop_feature_view('visits');
 SELECT create_feature_view('bad', $$
     SELECT id, hop(ts, '10 minutes', '5 minutes') AS w, count(*) FILTER (WHERE rolling(ts, '1 hour')) AS n
     FROM   events GROUP BY id, w$$, append_only => true, watermark => '10 minutes');
+SELECT create_feature_view('bad', $$
+    SELECT id, hop(ts, '10 minutes', '5 minutes') AS w, exp_decay_sum(1, ts, '1 hour') AS n
+    FROM   events GROUP BY id, w$$, append_only => true, watermark => '10 minutes');
+ALTER TABLE events REPLICA IDENTITY FULL;
+SELECT create_feature_view('bad', $$
+    SELECT (after).id, hop((after).ts, '10 minutes', '5 minutes') AS w, count(*) FILTER (WHERE rolling((after).ts, '1 hour')) AS n
+    FROM   changes(NULL::events) GROUP BY (after).id, w$$, watermark => '10 minutes');
 DROP TABLE words, cases, events;
 DROP SCHEMA watermark;

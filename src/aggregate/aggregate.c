@@ -344,29 +344,32 @@ element_size(const FeAccKind *kind)
 }
 
 const char *
-fe_acc_kind_describe(const FeAccSpec *spec)
+fe_acc_kind_describe(const FeAccSpec *spec, bool stream)
 {
 	int			element = element_size(spec->kind);
+	const char *rows = stream ? _("rows only come") : _("rows can be retracted");
+	const char *name = spec->kind->name;
 
 	if (spec->kind == &fe_acc_current)
 		return psprintf(_("the row's own value, %zu bytes"), spec->size);
 	if (spec->kind == &fe_acc_values)
-		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; rows can be retracted, %zu bytes and 16 a different row of arguments, besides its values%s"),
-						spec->kind->name, spec->size,
-						spec->folds ? _("; with append_only => true, states of the aggregate in the place of many rows") : "");
+		return psprintf(_("generic (%s): PostgreSQL's own aggregate over the arguments, which are kept; %s, %zu bytes and 16 a different row of arguments, besides its values%s"),
+						name, rows, spec->size,
+						!spec->folds ? "" : stream ?
+						_("; states of the aggregate in the place of many rows") :
+						_("; with append_only => true, states of the aggregate in the place of many rows"));
 	/* the number is that of an element; values by reference come on top */
 	if (element > 0)
-		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and %d a distinct value"),
-						spec->kind->name, spec->size, element);
+		return psprintf(_("specialised (%s), %s, %zu bytes and %d a distinct value"),
+						name, rows, spec->size, element);
 	if (spec->kind == &fe_acc_hll)
 		return psprintf(_("specialised (%s), append-only, %zu bytes and some 6 a distinct value, 16.5 kB from 4096 of them on"),
-						spec->kind->name, spec->size);
+						name, spec->size);
 	if (spec->kind == &fe_acc_buckets)
-		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and 8 a bucket that is not empty"),
-						spec->kind->name, spec->size);
+		return psprintf(_("specialised (%s), %s, %zu bytes and 8 a bucket that is not empty"),
+						name, rows, spec->size);
 	if (spec->kind == &fe_acc_power_sums || spec->kind == &fe_acc_decay)
-		return psprintf(_("specialised (%s), rows can be retracted, %zu bytes and sums of some 50 to 300"),
-						spec->kind->name, spec->size);
-	return psprintf(_("specialised (%s), rows can be retracted, %zu bytes"),
-					spec->kind->name, spec->size);
+		return psprintf(_("specialised (%s), %s, %zu bytes and sums of some 50 to 300"),
+						name, rows, spec->size);
+	return psprintf(_("specialised (%s), %s, %zu bytes"), name, rows, spec->size);
 }

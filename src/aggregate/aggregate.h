@@ -230,7 +230,7 @@ extern FeAccSpec *fe_acc_spec_create(const FeAggMatch *match, uint32 flags);
 extern void fe_multiset_iter(FeSeqIter *it, const void *acc);
 extern bool fe_multiset_next(FeSeqIter *it, const FeAccSpec *spec, Datum *value, int64 *count);
 
-/* For explain_feature_view: 'specialised' text, retraction, bytes. */
-extern const char *fe_acc_kind_describe(const FeAccSpec *spec);
+/* For explain_feature_view: 'specialised' text, retraction, bytes.  stream: of changes. */
+extern const char *fe_acc_kind_describe(const FeAccSpec *spec, bool stream);
 
 #endif							/* FE_AGGREGATE_H */

@@ -142,6 +142,13 @@ json_depends_on_session(Oid type)
 	return func_volatile(output) != PROVOLATILE_IMMUTABLE;
 }
 
+static bool
+is_json_aggregate(const Aggref *agg)
+{
+	return agg->aggfnoid < FirstNormalObjectId &&
+		strncmp(get_func_name(agg->aggfnoid), "json", 4) == 0;
+}
+
 /* Arguments of the JSON aggregates, which are stable because of some types only. */
 static bool
 check_json_arguments(const Aggref *agg, FeAggRefusal *why)
@@ -195,8 +202,7 @@ check_function(const Aggref *agg, Oid fn, FeAggRefusal *why)
 	volatility = func_volatile(fn);
 	if (volatility == PROVOLATILE_IMMUTABLE || !is_label_meant(fn))
 		return true;
-	if (volatility == PROVOLATILE_STABLE && agg->aggfnoid < FirstNormalObjectId &&
-		strncmp(get_func_name(agg->aggfnoid), "json", 4) == 0)
+	if (volatility == PROVOLATILE_STABLE && is_json_aggregate(agg))
 		return check_json_arguments(agg, why);
 	return refuse(why, not_supported(agg),
 				  psprintf(_("Its function %s is %s; it must be immutable."), format_procedure(fn),
@@ -386,9 +392,12 @@ fold_direct_arguments(Aggref *agg, FeAggRefusal *why)
 	return true;
 }
 
+/* ... or what depends on settings, as the JSON form of floats and intervals does. */
 static bool
 runs_user_code(const FeSqlCall *call)
 {
+	if (is_json_aggregate(call->agg))
+		return true;
 	if (call->agg->aggfnoid >= FirstNormalObjectId || call->agg->aggtype >= FirstNormalObjectId)
 		return true;
 	for (int i = 0; i < call->columns->natts; i++)

@@ -99,7 +99,8 @@ copy_missing(const FeCaptureTable *table, int next, TupleDesc desc, Datum *value
  * Fills values and states (arrays by position in the capture table).  Values
  * point into the tuple, the tuple descriptor or detoast_context; returns
  * whether anything was allocated there.  *has_external is set when a value
- * is one of an unchanged TOAST column.
+ * is one of an unchanged TOAST column.  One loop, if a long one, as in
+ * heap_deform_tuple: it runs over every column of every change.
  */
 bool
 fe_copy_columns(const FeCaptureTable *table, TupleDesc desc, HeapTuple tuple,

@@ -4,7 +4,8 @@
  *
  * Runs wherever decoding runs (writing) and wherever changes are applied
  * (reading: the ingest worker); takes no locks, does no I/O, looks at no
- * catalogue.  Everything here is on the path of every single change.
+ * catalogue.  Everything here is on the path of every single change.  It is one
+ * file, if a long one, because whoever changes the one half must change the other.
  *
  * Layout, in the byte order and alignment of the machine (both ends of a
  * stream are the same build):
@@ -407,6 +408,34 @@ read_change(const char *start, Size length, uint8 flags, FeRecord *rec)
 		malformed("wrong length");
 }
 
+static void
+read_begin(const char *start, Size length, FeRecord *rec)
+{
+	BeginRecord begin;
+
+	if (length != sizeof(begin))
+		malformed("wrong length");
+	memcpy(&begin, start, sizeof(begin));
+	rec->xid = begin.xid;
+	rec->commit_lsn = begin.commit_lsn;
+	rec->end_lsn = begin.end_lsn;
+	rec->commit_time = begin.commit_time;
+}
+
+static void
+read_truncate(const char *start, Size length, FeRecord *rec)
+{
+	TruncateRecord truncate;
+
+	if (length != sizeof(truncate))
+		malformed("wrong length");
+	memcpy(&truncate, start, sizeof(truncate));
+	rec->relid = truncate.relid;
+	rec->lsn = InvalidXLogRecPtr;
+	rec->has_old = rec->has_new = false;
+	rec->old_image = rec->new_image = NULL;
+}
+
 bool
 fe_record_read(const char **cursor, const char *limit, FeRecord *rec)
 {
@@ -438,32 +467,12 @@ fe_record_read(const char **cursor, const char *limit, FeRecord *rec)
 			read_change(start, header.length, header.flags, rec);
 			break;
 		case FE_RECORD_BEGIN:
-			{
-				BeginRecord begin;
-
-				if (header.length != sizeof(begin))
-					malformed("wrong length");
-				memcpy(&begin, start, sizeof(begin));
-				rec->xid = begin.xid;
-				rec->commit_lsn = begin.commit_lsn;
-				rec->end_lsn = begin.end_lsn;
-				rec->commit_time = begin.commit_time;
-				break;
-			}
+			read_begin(start, header.length, rec);
+			break;
 		case FE_RECORD_TRUNCATE:
 		case FE_RECORD_TRUNCATE_PART:
-			{
-				TruncateRecord truncate;
-
-				if (header.length != sizeof(truncate))
-					malformed("wrong length");
-				memcpy(&truncate, start, sizeof(truncate));
-				rec->relid = truncate.relid;
-				rec->lsn = InvalidXLogRecPtr;
-				rec->has_old = rec->has_new = false;
-				rec->old_image = rec->new_image = NULL;
-				break;
-			}
+			read_truncate(start, header.length, rec);
+			break;
 		case FE_RECORD_COMMIT:
 			if (header.length != sizeof(RecordHeader))
 				malformed("wrong length");

@@ -523,7 +523,7 @@ analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 }
 
 /*
- * The same with a search_path of system schemas: folding constants runs the
+ * The same with a search_path of system schemas, and fixed settings: folding constants runs the
  * definition's functions, here as in every later compilation.
  */
 void
@@ -533,6 +533,7 @@ fe_analyze(FeAnalysis *a, FeFlat *flat, FePlan *plan)
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	fe_settings_fix(false);
 	analyze(a, flat, plan);
 	AtEOXact_GUC(false, nestlevel);
 }

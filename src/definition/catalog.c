@@ -197,7 +197,10 @@ fe_catalog_read(void)
 
 	if (!OidIsValid(oid))
 		return NIL;
-	rel = table_open(oid, AccessShareLock);
+	/* it may have gone while we waited for the lock: DROP EXTENSION */
+	rel = try_table_open(oid, AccessShareLock);
+	if (rel == NULL)
+		return NIL;
 	if (RelationGetDescr(rel)->natts < COL_LAST)
 		elog(ERROR, "catalog of feature views has %d columns", RelationGetDescr(rel)->natts);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

@@ -102,6 +102,7 @@ compare_once(const FePlan *plan, int sample, List **differences)
 		SetUserIdAndSecContext(plan->owner, sec | SECURITY_RESTRICTED_OPERATION);
 		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+		fe_settings_fix(false);
 		/* T is set in this process only */
 		(void) set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);

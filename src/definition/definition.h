@@ -105,6 +105,7 @@ typedef struct FeFlat
 	 * them), which may stand outside of aggregates.
 	 */
 	bool		determined;
+	bool		joined_key;		/* they would, if tables were not joined */
 } FeFlat;
 
 /* A table of FROM, where there are several. */
@@ -143,6 +144,13 @@ extern FeFlat *fe_plan_flatten(const FePlan *plan);
 extern List *fe_primary_key(const FeAnalysis *a, Oid relid);
 /* The query without GROUP BY as one with it, which is stored in its place. */
 extern Query *fe_current_query(const FeFlat *flat);
+
+/* ---- fingerprint.c ---------------------------------------------------------- */
+
+/* Of what state depends on. */
+extern uint32 fe_state_fingerprint(const FePlan *plan, int32 generation);
+/* Of what evaluation depends on, too, and the form of what comes out. */
+extern uint32 fe_plan_fingerprint(const FePlan *plan, int32 version);
 
 /* ---- type_form.c ------------------------------------------------------------ */
 

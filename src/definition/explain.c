@@ -318,7 +318,7 @@ explain_aggregates(ExplainContext *cxt)
 		else if (first != agg)
 			note = psprintf("read from what is kept for %s", aggregate_text(cxt, first));
 		else
-			note = fe_acc_kind_describe(plan->accs[agg->acc].spec);
+			note = fe_acc_kind_describe(plan->accs[agg->acc].spec, fe_plan_is_stream(plan));
 		if (agg->acc != FE_ROWS && fe_final_is_current(agg->final))
 			put(cxt, "value", expr_text(cxt, plan->accs[agg->acc].arg), note);
 		else
@@ -376,6 +376,16 @@ explain_columns(ExplainContext *cxt)
 	put(cxt, "redis", "when rows change", NULL);
 }
 
+/* Are its features the columns of a row? */
+static bool
+keeps_values_only(const FePlan *plan)
+{
+	for (int i = 0; i < plan->naggs; i++)
+		if (plan->aggs[i].acc < 0 || !fe_final_is_current(plan->aggs[i].final))
+			return false;
+	return plan->naggs > 0;
+}
+
 static void
 explain_memory(ExplainContext *cxt)
 {
@@ -385,6 +395,7 @@ explain_memory(ExplainContext *cxt)
 	for (int i = 0; i < plan->nkeys; i++)
 		entity += plan->keys[i].typlen > 0 ? Max(plan->keys[i].typlen, 8) : TEXT_KEY_BYTES;
 	put(cxt, "memory", psprintf("about %zu bytes an entity", entity),
+		keeps_values_only(plan) ? "besides values of variable length" :
 		"besides panes and the values that min, max, first, last and distinct keep");
 	for (int i = 0; i < plan->ntracks; i++)
 		put(cxt, "memory", psprintf("%zu bytes a pane", plan->tracks[i].pane_size),

@@ -190,16 +190,26 @@ take_quals(FeFlatLevel *level, Node *quals, List **to)
 		*to = lappend(*to, flatten_expr(quals, level));
 }
 
-/* Does the level's FROM name several tables? */
-static bool
-several_tables(const Query *query)
+/* How many tables do the level's FROM and those below it name? */
+static int
+count_tables(FeFlatLevel *level)
 {
 	int			n = 0;
 	ListCell   *lc;
 
-	foreach(lc, query->rtable)
-		n += ((RangeTblEntry *) lfirst(lc))->rtekind == RTE_RELATION;
-	return n > 1;
+	foreach(lc, level->query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+		FeFlatLevel *below = NULL;
+
+		if (rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE)
+			below = level_below(level, foreach_current_index(lc) + 1);
+		if (below)
+			n += below->query->setOperations ? 1 : count_tables(below);
+		else
+			n += rte->rtekind == RTE_RELATION;
+	}
+	return n;
 }
 
 static void
@@ -232,8 +242,6 @@ take_source(FeFlatLevel *level, int rtindex)
 	if (rte->tablesample)
 		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, 0), _("TABLESAMPLE is"),
 					   NULL);
-	if (row->tables != NIL || several_tables(level->query))
-		level->a->joined = true;
 	fe_source_check(level->a, rte->relid, true);
 	if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
 		fe_flat_refuse(level, fe_relation_location(level->a, rte->relid, 0),
@@ -290,9 +298,10 @@ flatten_from_ref(FeFlatLevel *level, int rtindex)
 	}
 	below = level_below(level, rtindex);
 	if (below == NULL)
-		fe_flat_refuse(level, -1, _("this item of FROM is"),
-					   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, or "
-						 "changes()."));
+		fe_flat_refuse(level, exprLocation(rte->rtekind == RTE_VALUES ? (Node *) rte->values_lists :
+										   (Node *) rte->tablefunc), _("this item of FROM is"),
+					   _("FROM may hold tables, subqueries over them, UNION ALL, joins by a unique key, "
+						 "or changes()."));
 	fe_flatten_projection(below);
 }
 
@@ -360,6 +369,9 @@ flatten_query_from(FeFlatLevel *level)
 {
 	ListCell   *lc;
 
+	/* hints depend on it, of the first table that is looked at, too */
+	if (level->a->check && count_tables(level) > 1)
+		level->a->joined = true;
 	foreach(lc, level->query->jointree->fromlist)
 		flatten_from_item(level, lfirst(lc));
 	take_quals(level, level->query->jointree->quals, &level->row->where);
@@ -519,6 +531,7 @@ flatten_grouped(FeFlatLevel *level, FeFlat *flat)
 	/* the parser has found a primary key among them; of a join, it is not known whose */
 	flat->determined = level->query->constraintDeps != NIL &&
 		list_length(level->row->tables) <= 1;
+	flat->joined_key = level->query->constraintDeps != NIL && !flat->determined;
 	take_quals(level, level->query->havingQual, &flat->having);
 	foreach(lc, outer)
 	{

@@ -65,6 +65,13 @@ is_integer(Oid type)
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
+/* The operator is of many types: one of arrays, enums, ranges, or of composite ones. */
+static bool
+is_of_many(Oid type)
+{
+	return IsPolymorphicType(type) || type == RECORDOID;
+}
+
 Oid
 fe_lookup_type(const FeEquality *eq)
 {
@@ -80,9 +87,9 @@ fe_lookup_type(const FeEquality *eq)
 	else
 	{
 		op_input_types(eq->op, &lefttype, &righttype);
-		type = IsPolymorphicType(lefttype) ? dim : lefttype;
+		type = is_of_many(lefttype) ? dim : lefttype;
 		if (lefttype != righttype || !IsBinaryCoercible(dim, type) ||
-			!IsBinaryCoercible(fact, type) || (IsPolymorphicType(lefttype) && fact != dim))
+			!IsBinaryCoercible(fact, type) || (is_of_many(lefttype) && fact != dim))
 			return InvalidOid;
 	}
 	entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY |

@@ -139,6 +139,9 @@ output_mutator(Node *node, void *arg)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" is neither a key nor inside an aggregate",
 						column_name(b, ((Var *) node)->varattno)),
+				 b->flat->joined_key ?
+				 errdetail("That its table's primary key is in GROUP BY counts only where no tables "
+						   "are joined.") : 0,
 				 errhint("Add it to GROUP BY, or take its latest value with last(column, "
 						 "event_time)."),
 				 fe_errposition(b->a, ((Var *) node)->location)));
@@ -344,6 +347,28 @@ mark_online(FePlan *plan, const char *name)
 			 errmsg("online column \"%s\" is not a column of the feature view", name)));
 }
 
+static void
+refuse_beside_hop(const FePlan *plan)
+{
+	const char *what = NULL;
+
+	/* an aggregate over all rows until now has a window, too, which nobody wrote */
+	for (int i = 0; i < plan->naggs && what == NULL; i++)
+		for (int w = 0; w < plan->nwindows; w++)
+			if (((plan->aggs[i].windows >> w) & 1) && plan->windows[w].width == FE_WINDOW_ALL_TIME)
+				what = psprintf("%s()", plan->aggs[i].final->name);
+	for (int w = 0; w < plan->nwindows; w++)
+		if (w != plan->group_window && plan->windows[w].width != FE_WINDOW_ALL_TIME)
+			what = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s cannot stand beside hop() in a feature view over changes, or an append_only "
+					"one, with a watermark", what ? what : _("rolling() and tumbling()")),
+			 errdetail("Rows that are late for some windows of hop() and not for others cannot be told "
+					   "apart in it."),
+			 errhint("Create another feature view for it, or leave the watermark out.")));
+}
+
 /*
  * Of rows that come late some windows of hop() may be over and others not: those
  * that share a pane cannot be told apart then.
@@ -360,11 +385,7 @@ apply_to_group_window(FePlan *plan)
 	w->retention = o->retention;
 	w->apart = w->kind == FE_WINDOW_HOP && fe_plan_only_adds(plan) && o->watermark >= 0;
 	if (w->apart && grid->nwindows > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rolling() and tumbling() cannot stand beside hop() in an append_only feature "
-						"view with a watermark"),
-				 errhint("Create another feature view for them, or leave the watermark out.")));
+		refuse_beside_hop(plan);
 	old.windows[plan->window_bit[n]] = *w;
 	fe_grid_init(grid, old.windows, old.nwindows, old.sets, old.nsets);
 }

@@ -305,11 +305,21 @@ typedef struct FePlan
 	TupleDesc	output_desc;
 } FePlan;
 
+/*
+ * Is the view over the stream of changes?  Then rows are only ever added, and its
+ * state cannot be built anew from a table.
+ */
+static inline bool
+fe_plan_is_stream(const FePlan *plan)
+{
+	return plan->arms[0].form == FE_FORM_CHANGES;
+}
+
 /* Do its rows only come, so that what is late can be left out? */
 static inline bool
 fe_plan_only_adds(const FePlan *plan)
 {
-	return plan->options.append_only;
+	return plan->options.append_only || fe_plan_is_stream(plan);
 }
 
 /* ---- compile (plan.c) ------------------------------------------------- */
@@ -350,12 +360,16 @@ typedef struct FeOwnerContext
 
 /*
  * Evaluation as the owner, in a security-restricted context.  runs_code:
- * expressions call functions of users: under a search_path that neither reader
- * nor other owners choose, and settings that they change are set back.  An
- * ERROR leaves by itself, with its (sub)transaction.
+ * expressions call functions of users, or such that depend on settings: under a
+ * search_path that neither reader nor other owners choose, with settings that
+ * are everywhere the same, and those that they change are set back.  An ERROR
+ * leaves by itself, with its (sub)transaction.
  */
 extern void fe_owner_enter(FeOwnerContext *c, const FePlan *plan, bool runs_code);
 extern void fe_owner_leave(const FeOwnerContext *c);
+/* The settings that expressions run under: in this process for good, or until the
+ * caller's GUC nest level ends. */
+extern void fe_settings_fix(bool for_good);
 /* May the current user see messages about views of this owner, which may hold
  * values?  InvalidOid: about all views. */
 extern bool fe_may_see_errors(Oid owner);
@@ -428,16 +442,6 @@ extern void fe_catalog_watch(Oid relid);
  * NULL: its table does not exist (any more).
  */
 extern TupleDesc fe_arm_row_desc(const FeArm *arm);
-
-/*
- * Is the view over the stream of changes?  Then rows are only ever added, and its
- * state cannot be built anew from a table.
- */
-static inline bool
-fe_plan_is_stream(const FePlan *plan)
-{
-	return plan->arms[0].form == FE_FORM_CHANGES;
-}
 
 static inline bool
 fe_plan_uses_before_at(const FePlan *plan)

@@ -18,8 +18,14 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/xml.h"
 
 #include "definition/definition.h"
 
@@ -88,13 +94,84 @@ fe_plan_check_owner(const FePlan *plan)
 		check_arm(plan, &plan->arms[i]);
 }
 
+/* ---- settings ------------------------------------------------------------------- */
+
+/*
+ * Forms of text depend on settings, also where PostgreSQL calls the function
+ * immutable, and functions of users may look at any.  So that all processes and
+ * sessions compute the same, these hold while expressions run.
+ */
+static const char *const fixed_settings[][2] = {
+	{"TimeZone", "UTC"},
+	{"DateStyle", "ISO, YMD"},
+	{"IntervalStyle", "postgres"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"xmlbinary", "base64"},
+	{"quote_all_identifiers", "off"},
+};
+
+/* The usual session has most of them as they should be: setting them costs more. */
+static bool
+is_fixed(const char *name)
+{
+	switch (name[0])
+	{
+		case 'T':
+			return strcmp(pg_get_timezone_name(session_timezone), "UTC") == 0;
+		case 'D':
+			return DateStyle == USE_ISO_DATES && DateOrder == DATEORDER_YMD;
+		case 'I':
+			return IntervalStyle == INTSTYLE_POSTGRES;
+		case 'e':
+			return extra_float_digits == 1;
+		case 'b':
+			return bytea_output == BYTEA_OUTPUT_HEX;
+		case 'x':
+			return xmlbinary == XMLBINARY_BASE64;
+		default:
+			return !quote_all_identifiers;
+	}
+}
+
+void
+fe_settings_fix(bool for_good)
+{
+	for (int i = 0; i < lengthof(fixed_settings); i++)
+	{
+		const char *name = fixed_settings[i][0];
+		const char *value = fixed_settings[i][1];
+
+		if (for_good)
+			SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+		else if (!is_fixed(name))
+			(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+									 true, 0, false);
+	}
+}
+
+/* PostgreSQL's own functions that are called immutable and look at a setting. */
+static bool
+reads_settings(Oid funcid)
+{
+	static const Oid functions[] = {
+		F_FLOAT4OUT, F_FLOAT8OUT, F_BYTEAOUT, F_POINT_OUT, F_LSEG_OUT, F_PATH_OUT, F_BOX_OUT,
+		F_POLY_OUT, F_LINE_OUT, F_CIRCLE_OUT, F_QUOTE_IDENT
+	};
+
+	for (int i = 0; i < lengthof(functions); i++)
+		if (functions[i] == funcid)
+			return true;
+	return false;
+}
+
 /* ---- evaluating as the owner --------------------------------------------------- */
 
 static bool
 is_user_code(Oid funcid, void *schema)
 {
 	if (funcid < FirstNormalObjectId)
-		return func_volatile(funcid) != PROVOLATILE_IMMUTABLE;
+		return func_volatile(funcid) != PROVOLATILE_IMMUTABLE || reads_settings(funcid);
 	return get_func_namespace(funcid) != *(Oid *) schema;
 }
 
@@ -103,8 +180,9 @@ find_user_code(Node *node, void *schema)
 {
 	if (node == NULL)
 		return false;
-	/* checks of domains are expressions that are not in the tree */
-	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, is_user_code, schema))
+	/* checks of domains are expressions that are not in the tree; XML shows values as text */
+	if (IsA(node, CoerceToDomain) || IsA(node, XmlExpr) ||
+		check_functions_in_node(node, is_user_code, schema))
 		return true;
 	return expression_tree_walker(node, find_user_code, schema);
 }
@@ -129,6 +207,7 @@ fe_owner_enter(FeOwnerContext *c, const FePlan *plan, bool runs_code)
 	c->nestlevel = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	fe_settings_fix(false);
 }
 
 void

@@ -23,6 +23,8 @@
  * later; hence the check against recently read transactions.  The locks come
  * before the snapshot because TRUNCATE and rewrites are not MVCC-safe, and are
  * held until the last row is applied, so that they come after it in the log.
+ *
+ * The file is long because the states are told apart best in one place.
  */
 #include "postgres.h"
 

@@ -11,7 +11,8 @@
  * dimensions, that is done with one after the other: those before it are new, those
  * after it still old.
  *
- * Runs in the ingest worker, inside its transaction; takes no locks.
+ * Runs in the ingest worker, inside its transaction; takes no locks.  Collecting and
+ * correcting are in one file, if a long one: both are about the same private net.
  */
 #include "postgres.h"
 

@@ -90,8 +90,10 @@ bytea *
 fe_row_image(const FeImageForm *form, const Datum *values, const bool *nulls)
 {
 	StringInfoData out;
-	Size		start = VARHDRSZ + BITMAP_BYTES(form);
+	Size		head = VARHDRSZ + BITMAP_BYTES(form);
+	Size		start = MAXALIGN(head);
 
+	/* values are written where they are aligned, and then moved up to the bitmap */
 	initStringInfo(&out);
 	(void) extend(&out, 0, TYPALIGN_CHAR, start);
 	for (int i = 0; i < form->ncolumns; i++)
@@ -101,7 +103,8 @@ fe_row_image(const FeImageForm *form, const Datum *values, const bool *nulls)
 		out.data[VARHDRSZ + i / 8] |= 1 << i % 8;
 		put_value(&out, start, &form->columns[i], values[i]);
 	}
-	SET_VARSIZE(out.data, out.len);
+	memmove(out.data + head, out.data + start, out.len - start);
+	SET_VARSIZE(out.data, out.len - start + head);
 	return (bytea *) out.data;
 }
 

@@ -397,6 +397,7 @@ read_batch(FeIngest *ingest)
 static bool
 read_and_apply(FeIngest *ingest)
 {
+	fe_inject_wait("read");
 	read_batch(ingest);
 	if (ingest->pending == NULL)
 		return ingest->capture == NULL;
@@ -501,6 +502,7 @@ fe_ingest_worker_main(Datum arg)
 	replorigin_session_origin = DoNotReplicateId;
 	/* what a user's function finds must not depend on who may create where */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	fe_settings_fix(true);
 	before_shmem_exit(fe_checkpoint_at_exit, PointerGetDatum(ingest));
 
 	if (pg_atomic_read_u32(&ingest->db->merging))

@@ -23,16 +23,11 @@ void
 fe_encode_settings(void)
 {
 	static const char *const settings[][2] = {
-		{"TimeZone", "UTC"},
-		{"DateStyle", "ISO, YMD"},
-		{"IntervalStyle", "postgres"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"xmlbinary", "base64"},
 		{"lc_monetary", "C"},
 		{"search_path", "pg_catalog, pg_temp"},
 	};
 
+	fe_settings_fix(true);
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }

@@ -237,7 +237,7 @@ define_start_settings(void)
 
 /* Of the whole server, changed by reload. */
 static void
-define_server_settings(void)
+define_redis_settings(void)
 {
 	DefineCustomStringVariable(FE_SETTING("redis_url"),
 							   "Redis server that features are pushed to; empty means no pushing.",
@@ -255,6 +255,12 @@ define_server_settings(void)
 							NULL,
 							&fe_setting_time_refresh, 60, 1, 86400,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+/* What state and the log may take, and how exact it is. */
+static void
+define_limits(void)
+{
 	DefineCustomIntVariable(FE_SETTING("memory"),
 							"Memory that feature state may use.",
 							"When it is full, changes wait in the write-ahead log until it is raised.",
@@ -285,6 +291,11 @@ define_server_settings(void)
 							"Events younger than this are kept one by one.",
 							&fe_setting_exact_horizon, 60, 1, 3600,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+static void
+define_test_settings(void)
+{
 	DefineCustomStringVariable(FE_SETTING("inject_error"),
 							   "For tests: workers raise an error at the point named here.",
 							   NULL,
@@ -338,7 +349,9 @@ fe_settings_init(void)
 
 	if (preloading)
 		define_start_settings();
-	define_server_settings();
+	define_redis_settings();
+	define_limits();
+	define_test_settings();
 	define_session_settings();
 
 	/*

@@ -150,10 +150,11 @@ views_are_live(const FeSyncWait *w, FeSyncFailure *failure)
 		if (shared == NULL || shared->state_version != plan->state_version)
 			return false;
 		state = pg_atomic_read_u32(&shared->state);
-		if (state == FE_VIEW_FAILED)
-			note_failure(failure, plan, shared);
-		else if (state != FE_VIEW_LIVE || plan->replaces != 0)
+		if (state == FE_VIEW_LIVE && plan->replaces == 0)
+			continue;
+		if (!fe_view_has_stopped(shared))
 			return false;
+		note_failure(failure, plan, shared);
 	}
 	return true;
 }

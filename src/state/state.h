@@ -116,6 +116,8 @@ extern void fe_view_release(FeHeap *heap, FeViewShared *view, FePlan *plan);
 extern void fe_view_forget_all(Oid dboid);
 extern void fe_view_set_state(FeViewShared *view, FeViewState state);
 /* NULL: no error any more.  Leaves state and failures alone. */
+/* Failed, and not about to be tried again at once. */
+extern bool fe_view_has_stopped(FeViewShared *view);
 extern void fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at);
 /* Copies last_error ('' = none). */
 extern void fe_view_get_error(FeViewShared *view, char *error, Size size);

@@ -360,6 +360,17 @@ fe_view_watermark(FeViewShared *view, const FePlan *plan)
 }
 
 /* NULL: no error any more. */
+bool
+fe_view_has_stopped(FeViewShared *view)
+{
+	bool		again;
+
+	SpinLockAcquire(&view->mutex);
+	again = view->retry_at == 0;
+	SpinLockRelease(&view->mutex);
+	return !again && pg_atomic_read_u32(&view->state) == FE_VIEW_FAILED;
+}
+
 void
 fe_view_set_error(FeViewShared *view, const char *message, TimestampTz retry_at)
 {

@@ -12,6 +12,9 @@
  * lattice and ahead of the tail.  So all that can ever cut a pane at T >= t_min
  * is the part of the lattice from the tail at t_min on, and T.  Membership in a
  * window is one interval of T, [enters, leaves).
+ *
+ * Windows and the grid are in one file, if a long one: the grid is nothing but what
+ * windows do to panes, by the same arithmetic.
  */
 #ifndef FE_FRONTEND
 #include "postgres.h"
