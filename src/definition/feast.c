@@ -263,8 +263,8 @@ check_keys(const FePlan *plan, const FeAnalysis *a, const Query *query)
 						key->name, format_type_with_typemod(key->type, key->typmod)),
 				 moment ? errdetail("Feast counts whole seconds: different entities would share a key.") :
 				 errdetail("Feast's keys are integers, text, bytea, dates and timestamps in whole seconds."),
-				 moment ? errhint("Group by %s::%s(0).", quote_identifier(key->name),
-								  format_type_be(key->type)) :
+				 moment ? errhint("Group by %s::%s.", quote_identifier(key->name),
+								  format_type_with_typemod(getBaseType(key->type), 0)) :
 				 errhint("Cast it in the definition: %s::text.", quote_identifier(key->name)),
 				 a ? fe_errposition(a, column_location(query, key->name)) : 0));
 	}
@@ -282,6 +282,9 @@ advice_for_type(const FePlan *plan, int column)
 	if (getBaseType(type) == NUMERICOID)
 		return psprintf(_("Cast it in the definition: %s::float8, or %s::text to keep every digit; or "
 						  "leave it out with online => ARRAY[...]."), name, name);
+	if (getBaseType(type) == INTERVALOID)
+		return psprintf(_("Write a number: extract(epoch FROM %s)::float8; or leave it out with online "
+						  "=> ARRAY[...]."), name);
 	return psprintf(_("Cast it in the definition, for instance %s::text, or leave it out with online => "
 					  "ARRAY[...]."), name);
 }
