@@ -645,6 +645,9 @@ CREATE TABLE feature_view_catalog (
 	history_interval interval,
 	history_retention interval,
 	history regclass,
+	redis_layout text NOT NULL DEFAULT 'hash' CHECK (redis_layout IN ('hash', 'feast')),
+	feast_project text,
+	CHECK ((feast_project IS NOT NULL) = (redis_layout = 'feast')),
 	CHECK ((relation IS NULL) = (replaces IS NOT NULL))
 );
 CREATE UNIQUE INDEX feature_view_catalog_name ON feature_view_catalog (name) WHERE replaces IS NULL;
@@ -662,6 +665,8 @@ COMMENT ON COLUMN feature_view_catalog.offline IS 'is every vector recorded in t
 COMMENT ON COLUMN feature_view_catalog.history_interval IS 'at most one row of the history for each entity and interval; NULL: every change';
 COMMENT ON COLUMN feature_view_catalog.history_retention IS 'how long rows of the history are kept; NULL: for ever';
 COMMENT ON COLUMN feature_view_catalog.history IS 'the history table, a table of the view''s owner; NULL: none was made, or it was dropped';
+COMMENT ON COLUMN feature_view_catalog.redis_layout IS 'how entities are written to Redis: hash, fields by name with values as text, or feast, what Feast''s client reads';
+COMMENT ON COLUMN feature_view_catalog.feast_project IS 'project of Feast that the keys are of; NULL unless redis_layout is feast';
 COMMENT ON COLUMN feature_view_catalog.generation IS 'counts rebuilds asked for by refresh_feature_view';
 GRANT SELECT ON feature_view_catalog TO PUBLIC;
 SELECT pg_extension_config_dump('feature_view_catalog', '');
@@ -765,19 +770,21 @@ CREATE FUNCTION create_feature_view(name text, query text, redis_key text DEFAUL
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
 	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
 	snapshot boolean DEFAULT true, offline boolean DEFAULT false, history_interval interval DEFAULT NULL,
-	history_retention interval DEFAULT NULL) RETURNS regclass
+	history_retention interval DEFAULT NULL, redis_layout text DEFAULT 'hash',
+	feast_project text DEFAULT NULL) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view';
-COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval) IS
-'creates a feature view: query is one SELECT over a table, several (UNION ALL, joins by a unique key) or changes() with GROUP BY, or one over a table without it for current values; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only or changes() a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. offline => true records what is pushed in a table name_history of the view''s owner, with or without Redis: history_interval, at most one row for each entity and interval (default every change); history_retention, how long rows are kept (default for ever). Errors name what is not supported and where';
+COMMENT ON FUNCTION create_feature_view(text, text, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval, text, text) IS
+'creates a feature view: query is one SELECT over a table, several (UNION ALL, joins by a unique key) or changes() with GROUP BY, or one over a table without it for current values; redis_key a template (default name:key), ttl the expiry of a Redis key, online the features that go to Redis (default all, ''{}'' none), append_only allows a table without REPLICA IDENTITY FULL, replace gives an existing view a new definition, built beside the old one, on_error what an error in an expression over a row does: ''stop'' stops the view until it can be rebuilt, ''skip'' leaves the row out, counts it (status.skipped) and logs it. For windows in GROUP BY: retention, how long after its end a window is shown and kept (default for ever; rows that come later are ignored and counted as expired); watermark, how far it is behind the highest event time seen: is_final(window) tells which windows have ended at or before it, and with append_only or changes() a row is left out, and counted as late, when every window that could hold it has. snapshot => false lets a view over changes() begin without the rows that are there. offline => true records what is pushed in a table name_history of the view''s owner, with or without Redis: history_interval, at most one row for each entity and interval (default every change); history_retention, how long rows are kept (default for ever). redis_layout => ''feast'' writes what Feast''s own client reads from Redis, under the name of feast_project (default: the database''s), instead of ''hash'', fields by name with values as text. Errors name what is not supported and where';
 
 CREATE FUNCTION create_feature_view(name text, definition regclass, redis_key text DEFAULT NULL, ttl interval DEFAULT NULL,
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	append_only boolean DEFAULT false, replace boolean DEFAULT false, on_error text DEFAULT 'stop',
 	retention interval DEFAULT NULL, watermark interval DEFAULT NULL,
 	snapshot boolean DEFAULT true, offline boolean DEFAULT false, history_interval interval DEFAULT NULL,
-	history_retention interval DEFAULT NULL) RETURNS regclass
+	history_retention interval DEFAULT NULL, redis_layout text DEFAULT 'hash',
+	feast_project text DEFAULT NULL) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_view_from';
-COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval) IS
+COMMENT ON FUNCTION create_feature_view(text, regclass, text, interval, interval, interval, text[], boolean, boolean, text, interval, interval, boolean, boolean, interval, interval, text, text) IS
 'the same with an existing view as definition; its query is copied';
 
 CREATE FUNCTION drop_feature_view(name text, if_exists boolean DEFAULT false, history boolean DEFAULT false) RETURNS boolean
@@ -789,9 +796,10 @@ CREATE FUNCTION alter_feature_view(name text, redis_key text DEFAULT NULL, ttl i
 	push_interval interval DEFAULT NULL, time_refresh interval DEFAULT NULL, online text[] DEFAULT NULL,
 	reset text[] DEFAULT NULL, on_error text DEFAULT NULL, retention interval DEFAULT NULL,
 	watermark interval DEFAULT NULL, offline boolean DEFAULT NULL, history_interval interval DEFAULT NULL,
-	history_retention interval DEFAULT NULL) RETURNS void
+	history_retention interval DEFAULT NULL, redis_layout text DEFAULT NULL,
+	feast_project text DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_alter_feature_view';
-COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text, interval, interval, boolean, interval, interval) IS
+COMMENT ON FUNCTION alter_feature_view(text, text, interval, interval, interval, text[], text[], text, interval, interval, boolean, interval, interval, text, text) IS
 'changes options of a feature view; NULL leaves one as it is, reset => ARRAY[''ttl'', ...] gives options their defaults again. Another on_error or retention builds the view anew, at once. offline => true begins a history, and makes its table where it is missing; false stops it, and keeps the table';
 
 CREATE FUNCTION refresh_feature_view(name text) RETURNS void
@@ -888,13 +896,15 @@ CREATE TABLE online_footprint (
 	view text NOT NULL,
 	template text NOT NULL,
 	fields text[] NOT NULL,
-	ttl bigint NOT NULL
+	ttl bigint NOT NULL,
+	layout text NOT NULL DEFAULT 'hash'
 );
 COMMENT ON TABLE online_footprint IS 'what feature views have written to Redis: rows of no current view stand for keys that are still to be removed; written by the pusher only, and not dumped: a restored database has no keys';
 COMMENT ON COLUMN online_footprint.view IS 'name of the feature view that wrote the keys';
-COMMENT ON COLUMN online_footprint.template IS 'key template, with the numbers of key columns for their names';
-COMMENT ON COLUMN online_footprint.fields IS 'fields of the hashes, sorted';
+COMMENT ON COLUMN online_footprint.template IS 'which keys: of layout hash the key template, with the numbers of key columns for their names, of layout feast the project and the join keys with their types';
+COMMENT ON COLUMN online_footprint.fields IS 'features in the hashes, sorted';
 COMMENT ON COLUMN online_footprint.ttl IS 'milliseconds that the keys live after a change, 0 = for ever; changed once it holds for all of them';
+COMMENT ON COLUMN online_footprint.layout IS 'redis_layout of the view';
 
 CREATE FUNCTION push_now(view text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
@@ -938,7 +948,8 @@ SELECT c.name, c.relation, c.definition, r.relowner::regrole AS owner,
 	 AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> c.definition) AS sources,
 	c.retention, c.watermark,
 	c.snapshot, c.offline, c.history_interval, c.history_retention,
-	(SELECT h.oid::regclass FROM pg_catalog.pg_class h WHERE h.oid = c.history) AS history
+	(SELECT h.oid::regclass FROM pg_catalog.pg_class h WHERE h.oid = c.history) AS history,
+	c.redis_layout, c.feast_project
 FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
 COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';

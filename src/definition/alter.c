@@ -155,11 +155,18 @@ reset_option(FeViewOptions *options, const char *name)
 		options->history_interval = 0;
 	else if (strcmp(name, "history_retention") == 0)
 		options->history_retention = 0;
+	else if (strcmp(name, "redis_layout") == 0)
+	{
+		options->redis_layout = FE_LAYOUT_HASH;
+		options->feast_project = NULL;
+	}
+	else if (strcmp(name, "feast_project") == 0)
+		options->feast_project = NULL;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" cannot be reset", name),
-				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online, on_error, retention, watermark, offline, history_interval and history_retention.")));
+				 errhint("Options are redis_key, ttl, push_interval, time_refresh, online, on_error, retention, watermark, offline, history_interval, history_retention, redis_layout and feast_project.")));
 }
 
 static void
@@ -179,7 +186,7 @@ reset_options(FeViewOptions *options, ArrayType *names)
  * alter_feature_view(name text, redis_key text, ttl interval, push_interval
  * interval, time_refresh interval, online text[], reset text[], on_error text,
  * retention interval, watermark interval, offline boolean, history_interval interval,
- * history_retention interval)
+ * history_retention interval, redis_layout text, feast_project text)
  *
  * Another on_error or retention means other state (plan.c has it in the fingerprint): the
  * ingest worker builds the view anew, at once also where it had stopped.  One over changes()
@@ -204,6 +211,8 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 	fe_on_error_from_arg(fcinfo, 7, &row->options);
 	fe_window_options_from_args(fcinfo, 8, &row->options);
 	fe_history_options_from_args(fcinfo, 10, &row->options);
+	fe_layout_options_from_args(fcinfo, 13, &row->options);
+	fe_feast_settle_options(&row->options);
 	plan = fe_plan_load(row->viewid, CurrentMemoryContext);
 	plan->options = row->options;
 	fe_apply_options(plan);
@@ -213,6 +222,7 @@ fe_alter_feature_view(PG_FUNCTION_ARGS)
 				 errmsg("retention of a feature view over changes cannot be altered"),
 				 errdetail("It would need other state, and changes cannot be read again."),
 				 errhint("create_feature_view(..., replace => true) with another retention begins a new history.")));
+	fe_feast_check(plan, NULL, NULL);
 	fe_check_clashes(plan, row->viewid);
 	if (row->options.offline)
 		row->history = fe_history_ensure(plan, row->relation, row->viewid, row->history);

@@ -69,7 +69,9 @@ enum
 	COL_HISTORY_INTERVAL,
 	COL_HISTORY_RETENTION,
 	COL_HISTORY,
-	COL_LAST = COL_HISTORY
+	COL_REDIS_LAYOUT,
+	COL_FEAST_PROJECT,
+	COL_LAST = COL_FEAST_PROJECT
 };
 
 /* ---- identity ----------------------------------------------------------------- */
@@ -151,6 +153,10 @@ read_options(const Datum *v, const bool *isnull, FeViewOptions *o)
 		option_usecs(v[COL_HISTORY_INTERVAL - 1]);
 	o->history_retention = isnull[COL_HISTORY_RETENTION - 1] ? 0 :
 		option_usecs(v[COL_HISTORY_RETENTION - 1]);
+	(void) fe_redis_layout_by_name(TextDatumGetCString(v[COL_REDIS_LAYOUT - 1]),
+								   &o->redis_layout);
+	o->feast_project = isnull[COL_FEAST_PROJECT - 1] ? NULL :
+		TextDatumGetCString(v[COL_FEAST_PROJECT - 1]);
 }
 
 static FeCatalogRow *
@@ -337,7 +343,7 @@ static Oid	column_types[COL_LAST] = {
 	INT4OID, TEXTOID, REGCLASSOID, REGCLASSOID, INT4OID, INT4OID, INT4OID,
 	TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTARRAYOID, BOOLOID, TEXTOID,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, BOOLOID,
-	BOOLOID, INTERVALOID, INTERVALOID, REGCLASSOID
+	BOOLOID, INTERVALOID, INTERVALOID, REGCLASSOID, TEXTOID, TEXTOID
 };
 
 static void
@@ -395,6 +401,11 @@ row_values(const FeCatalogRow *row, Datum *v, char *nulls)
 	v[COL_HISTORY - 1] = ObjectIdGetDatum(row->history);
 	if (!OidIsValid(row->history))
 		nulls[COL_HISTORY - 1] = 'n';
+	v[COL_REDIS_LAYOUT - 1] = CStringGetTextDatum(fe_redis_layout_name(o->redis_layout));
+	if (o->feast_project)
+		v[COL_FEAST_PROJECT - 1] = CStringGetTextDatum(o->feast_project);
+	else
+		nulls[COL_FEAST_PROJECT - 1] = 'n';
 }
 
 void
@@ -408,9 +419,9 @@ fe_catalog_insert(const FeCatalogRow *row)
 					   " (viewid, name, relation, definition, replaces, version, generation,"
 					   " redis_key, ttl, push_interval, time_refresh, online, append_only,"
 					   " on_error, retention, watermark, snapshot, offline, history_interval,"
-					   " history_retention, history)"
+					   " history_retention, history, redis_layout, feast_project)"
 					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, $18,"
-					   " $19, $20, $21, $22, $23)",
+					   " $19, $20, $21, $22, $23, $24, $25)",
 					   COL_LAST, column_types, values, nulls);
 }
 
@@ -427,7 +438,8 @@ fe_catalog_update(const FeCatalogRow *row)
 					   " push_interval = $10, time_refresh = $11, online = $12,"
 					   " append_only = $13, on_error = $14, altered_at = now(), retention = $17,"
 					   " watermark = $18, snapshot = $19, offline = $20, history_interval = $21,"
-					   " history_retention = $22, history = $23 WHERE viewid = $1",
+					   " history_retention = $22, history = $23, redis_layout = $24, feast_project = $25"
+					   " WHERE viewid = $1",
 					   COL_LAST, column_types, values, nulls);
 }
 

@@ -48,6 +48,7 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_WINDOWS		10
 #define ARG_SNAPSHOT	12
 #define ARG_HISTORY		13
+#define ARG_LAYOUT		16
 
 /* ---- the query ------------------------------------------------------------------ */
 
@@ -244,6 +245,7 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 	Oid			owner = GetUserId();
 
 	fe_apply_options(def->plan);
+	fe_feast_check(def->plan, &def->a, def->query);
 	fe_check_clashes(def->plan, 0);
 	row->viewid = fe_catalog_next_id();
 	row->definition = fe_create_definition_view(row->name, def->query);
@@ -326,6 +328,7 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 	check_functions(def->query, def->plan->owner);
 	check_columns(old, def->plan);
 	fe_apply_options(def->plan);
+	fe_feast_check(def->plan, &def->a, def->query);
 	drop_pending(old->viewid);
 	fe_check_clashes(def->plan, old->viewid);
 	row->viewid = fe_catalog_next_id();
@@ -375,6 +378,8 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 	row.options.watermark = -1;
 	fe_window_options_from_args(fcinfo, ARG_WINDOWS, &row.options);
 	fe_history_options_from_args(fcinfo, ARG_HISTORY, &row.options);
+	fe_layout_options_from_args(fcinfo, ARG_LAYOUT, &row.options);
+	fe_feast_settle_options(&row.options);
 	row.options.append_only = !PG_ARGISNULL(ARG_APPEND_ONLY) && PG_GETARG_BOOL(ARG_APPEND_ONLY);
 	row.options.snapshot = PG_ARGISNULL(ARG_SNAPSHOT) || PG_GETARG_BOOL(ARG_SNAPSHOT);
 	old = fe_catalog_by_name(row.name);

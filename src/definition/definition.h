@@ -357,6 +357,12 @@ extern void fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeVi
 /* offline, history_interval, history_retention; NULL: as they were. */
 extern void fe_history_options_from_args(FunctionCallInfo fcinfo, int first,
 										 FeViewOptions *options);
+/* redis_layout, feast_project; NULL: as they were.  Once all options are known,
+ * fe_feast_settle_options() checks them against each other, and fills in the project. */
+extern void fe_layout_options_from_args(FunctionCallInfo fcinfo, int first,
+										FeViewOptions *options);
+extern const char *fe_redis_layout_name(FeRedisLayout layout);
+extern bool fe_redis_layout_by_name(const char *name, FeRedisLayout *layout);
 /* on_error; NULL: as it was. */
 extern void fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options);
 extern const char *fe_on_error_name(FeOnError on_error);
@@ -372,6 +378,11 @@ extern void fe_add_relation_columns(Oid relation, const FePlan *plan);
 extern void fe_record_dependency(Oid relation, Oid definition);
 extern void fe_forget_dependency(Oid relation);
 extern void fe_check_clashes(const FePlan *plan, int32 except);
+/* feast.c: refuses what Feast has no form for; a and query (of positions) may be NULL */
+extern void fe_feast_settle_options(FeViewOptions *options);
+extern void fe_feast_check(const FePlan *plan, const FeAnalysis *a, const Query *query);
+/* Two views of one project: what they must agree on. */
+extern void fe_feast_check_clash(const FePlan *plan, const FePlan *other);
 /* Identity switches: code here runs as the extension's owner. */
 extern void fe_become_owner(Oid *save_userid, int *save_sec);
 extern void fe_become_self(Oid save_userid, int save_sec);

@@ -35,7 +35,8 @@ enum
 	COL_TEMPLATE,
 	COL_FIELDS,
 	COL_TTL,
-	COL_LAST = COL_TTL
+	COL_LAYOUT,
+	COL_LAST = COL_LAYOUT
 };
 
 /* ---- reading -------------------------------------------------------------------- */
@@ -62,6 +63,7 @@ read_row(TupleTableSlot *slot)
 	f->view = TextDatumGetCString(slot->tts_values[COL_VIEW - 1]);
 	f->template = TextDatumGetCString(slot->tts_values[COL_TEMPLATE - 1]);
 	f->ttl = DatumGetInt64(slot->tts_values[COL_TTL - 1]);
+	f->layout = TextDatumGetCString(slot->tts_values[COL_LAYOUT - 1]);
 	deconstruct_array(DatumGetArrayTypePCopy(slot->tts_values[COL_FIELDS - 1]), TEXTOID, -1,
 					  false, TYPALIGN_INT, &elems, NULL, &n);
 	for (int i = 0; i < n; i++)
@@ -136,7 +138,7 @@ fields_array(List *fields)
 void
 fe_footprint_insert(FeFootprint *f)
 {
-	Oid			types[COL_LAST] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID};
+	Oid			types[COL_LAST] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID, TEXTOID};
 	Datum		values[COL_LAST];
 
 	if (!table_exists())
@@ -148,8 +150,10 @@ fe_footprint_insert(FeFootprint *f)
 	values[COL_TEMPLATE - 1] = CStringGetTextDatum(f->template);
 	values[COL_FIELDS - 1] = fields_array(f->fields);
 	values[COL_TTL - 1] = Int64GetDatum(f->ttl);
+	values[COL_LAYOUT - 1] = CStringGetTextDatum(f->layout);
 	fe_catalog_execute("INSERT INTO feature_engine." FOOTPRINT_TABLE
-					   " (id, view, template, fields, ttl) VALUES ($1, $2, $3, $4, $5)",
+					   " (id, view, template, fields, ttl, layout)"
+					   " VALUES ($1, $2, $3, $4, $5, $6)",
 					   COL_LAST, types, values, NULL);
 }
 

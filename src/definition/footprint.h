@@ -21,7 +21,8 @@ typedef struct FeFootprint
 {
 	int64		id;				/* primary key */
 	char	   *view;			/* name, as in the field _lsn:<view> */
-	char	   *template;		/* fe_template_text() */
+	const char *layout;			/* 'hash', 'feast' */
+	char	   *template;		/* which keys: a text of that layout's own */
 	List	   *fields;			/* String nodes, sorted */
 	int64		ttl;			/* ms, of all its keys; 0 = none */
 } FeFootprint;

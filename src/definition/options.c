@@ -140,11 +140,60 @@ fe_on_error_from_arg(FunctionCallInfo fcinfo, int n, FeViewOptions *options)
 				 errhint("It is 'stop' or 'skip'.")));
 }
 
+/* ---- redis_layout -------------------------------------------------------------------- */
+
+static const char *const redis_layout_names[] = {
+	[FE_LAYOUT_HASH] = "hash",
+	[FE_LAYOUT_FEAST] = "feast"
+};
+
+const char *
+fe_redis_layout_name(FeRedisLayout layout)
+{
+	return redis_layout_names[layout];
+}
+
+bool
+fe_redis_layout_by_name(const char *name, FeRedisLayout *layout)
+{
+	for (int i = 0; i < lengthof(redis_layout_names); i++)
+		if (strcmp(name, redis_layout_names[i]) == 0)
+		{
+			*layout = (FeRedisLayout) i;
+			return true;
+		}
+	return false;
+}
+
+void
+fe_layout_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
+{
+	if (!PG_ARGISNULL(first))
+	{
+		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(first));
+
+		if (!fe_redis_layout_by_name(name, &options->redis_layout))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for redis_layout: \"%s\"", name),
+					 errhint("It is 'hash' or 'feast'.")));
+		if (options->redis_layout != FE_LAYOUT_FEAST)
+			options->feast_project = NULL;
+	}
+	if (!PG_ARGISNULL(first + 1))
+		options->feast_project = text_to_cstring(PG_GETARG_TEXT_PP(first + 1));
+}
+
 /* ---- views that share a Redis key ------------------------------------------------- */
 
 static void
 check_clash(const FePlan *plan, const FePlan *other)
 {
+	if (plan->options.redis_layout == FE_LAYOUT_FEAST)
+	{
+		fe_feast_check_clash(plan, other);
+		return;
+	}
 	if (!fe_template_same_structure(fe_template_of_plan(plan), fe_template_of_plan(other)))
 		return;
 	for (int i = 0; i < plan->ncolumns; i++)
@@ -159,13 +208,20 @@ check_clash(const FePlan *plan, const FePlan *other)
 								 "or use another redis_key.")));
 }
 
-/* Does the other view's template begin as ours does?  Spares loading its plan. */
+/*
+ * Has the other view the same project, or does its template begin as ours does?
+ * Spares loading its plan.
+ */
 static bool
-may_clash(const FeTemplate *ours, const FeCatalogRow *row)
+may_clash(const FePlan *plan, const FeTemplate *ours, const FeCatalogRow *row)
 {
 	FeTemplate *theirs;
 	char	   *start;
 
+	if (row->options.redis_layout != plan->options.redis_layout)
+		return false;
+	if (plan->options.redis_layout == FE_LAYOUT_FEAST)
+		return strcmp(row->options.feast_project, plan->options.feast_project) == 0;
 	if (row->options.redis_key)
 	{
 		theirs = fe_template_parse(row->options.redis_key);
@@ -188,7 +244,7 @@ fe_check_clashes(const FePlan *plan, int32 except)
 		FeCatalogRow *row = lfirst(lc);
 
 		if (row->viewid == except || (except != 0 && row->replaces == except) ||
-			!may_clash(ours, row))
+			!may_clash(plan, ours, row))
 			continue;
 		check_clash(plan, fe_plan_by_id(row->viewid, false));
 	}

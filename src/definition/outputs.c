@@ -423,5 +423,6 @@ fe_apply_options(FePlan *plan)
 			plan->columns[i].key < 0;
 	foreach(lc, plan->options.online)
 		mark_online(plan, lfirst(lc));
-	(void) fe_template_of_plan(plan);
+	if (plan->options.redis_layout == FE_LAYOUT_HASH)
+		(void) fe_template_of_plan(plan);
 }

@@ -211,6 +211,7 @@ copy_options(FeViewOptions *to, const FeViewOptions *from)
 
 	*to = *from;
 	to->redis_key = from->redis_key ? pstrdup(from->redis_key) : NULL;
+	to->feast_project = from->feast_project ? pstrdup(from->feast_project) : NULL;
 	to->online = NIL;
 	foreach(lc, from->online)
 		to->online = lappend(to->online, pstrdup(lfirst(lc)));

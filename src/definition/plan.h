@@ -219,9 +219,18 @@ typedef enum FeOnError
 	FE_ON_ERROR_SKIP			/* the row image does not contribute */
 } FeOnError;
 
+/* How an entity is written to Redis. */
+typedef enum FeRedisLayout
+{
+	FE_LAYOUT_HASH,				/* fields by name, values as text */
+	FE_LAYOUT_FEAST				/* what Feast's client reads */
+} FeRedisLayout;
+
 typedef struct FeViewOptions
 {
 	char	   *redis_key;		/* template, NULL = default */
+	FeRedisLayout redis_layout;
+	char	   *feast_project;	/* NULL unless the layout is Feast's */
 	int64		ttl;			/* us, 0 = none */
 	int			push_interval;	/* ms, -1 = the setting */
 	int			time_refresh;	/* s, -1 = the setting */

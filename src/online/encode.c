@@ -1,19 +1,17 @@
 /*
  * encode.c
- *		From values to what stands in Redis: texts, keys, commands.
- *		Runs in the pusher; no locks.
+ *		From values to commands for Redis.  Runs in the pusher; no locks.
  *
- * A value's text is what its type's output function gives under the settings
- * below: times in UTC, ISO dates, shortest exact floats, bytea in hex, booleans
- * as t and f.  Texts are UTF-8 whatever the database's encoding.
+ * What keys, fields and values look like is the layout's (layout.c).  Where a value
+ * is written as text, it is what its type's output function gives under the
+ * settings below: times in UTC, ISO dates, shortest exact floats, bytea in hex,
+ * booleans as t and f.
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
 #include "common/hashfn.h"
-#include "mb/pg_wchar.h"
 #include "online/pusher.h"
-#include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -33,57 +31,21 @@ fe_encode_settings(void)
 }
 
 char *
-fe_encode_text(FmgrInfo *out, Datum value, int *len)
+fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len)
 {
-	char	   *text = OutputFunctionCall(out, value);
-	Size		n = strlen(text);
+	char	   *text = view->layout->value(col, value, len);
 
-	if (GetDatabaseEncoding() != PG_UTF8)
-	{
-		text = pg_server_to_any(text, n, PG_UTF8);
-		n = strlen(text);
-	}
-	if (n > MAX_VALUE)
+	if (*len > MAX_VALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value of %zu bytes is too long for Redis", n)));
-	*len = (int) n;
-	return text;
-}
-
-/* Seconds since 1970, with decimals only where there are any. */
-static char *
-window_start_text(FeTime start)
-{
-	int64		usecs = start - FE_WINDOW_EPOCH;
-	int64		distance = usecs < 0 ? -usecs : usecs;
-	char	   *text = psprintf("%s" INT64_FORMAT ".%06d", usecs < 0 ? "-" : "",
-								distance / USECS_PER_SEC, (int) (distance % USECS_PER_SEC));
-	char	   *end = text + strlen(text);
-
-	while (end[-1] == '0')
-		*--end = '\0';
-	if (end[-1] == '.')
-		*--end = '\0';
+				 errmsg("value of %d bytes is too long for Redis", *len)));
 	return text;
 }
 
 char *
 fe_encode_key(const FePushView *view, const Datum *keys, FeTime start, int *len)
 {
-	char	   *texts[FE_MAX_KEYS + 1];
-	char	   *key;
-
-	for (int i = 0; i < view->plan->nkeys; i++)
-		texts[i] = OutputFunctionCall(&view->keyout[i], keys[i]);
-	texts[view->plan->nkeys] = window_start_text(start);
-	key = fe_template_render(view->tmpl, texts, len);
-	if (GetDatabaseEncoding() != PG_UTF8)
-	{
-		key = pg_server_to_any(key, *len, PG_UTF8);
-		*len = strlen(key);
-	}
-	return key;
+	return view->layout->key(view, keys, start, len);
 }
 
 /* A hash of all texts, to tell whether anything changed. */
@@ -111,27 +73,10 @@ append_str(StringInfo out, const char *str)
 	fe_redis_arg(out, str, strlen(str));
 }
 
-/* T as text; entities of one slice share it. */
-static const char *
-time_text(FeTime T)
-{
-	static char text[MAXDATELEN + 1];
-	static FeTime of = PG_INT64_MIN;
-
-	if (T != of)
-	{
-		strlcpy(text, timestamptz_to_str(T), sizeof(text));
-		of = T;
-	}
-	return text;
-}
-
-/* Fields and values: features that are not NULL, _ts, _lsn. */
+/* Fields and values: features that are not NULL, and what stands beside them. */
 static void
 append_fields(StringInfo out, const FePushView *view, const FePushVector *v)
 {
-	char		lsn[32];
-
 	for (int i = 0; i < view->ncolumns; i++)
 	{
 		if (v->texts[i] == NULL)
@@ -139,16 +84,14 @@ append_fields(StringInfo out, const FePushView *view, const FePushVector *v)
 		fe_redis_arg(out, view->columns[i].name, view->columns[i].namelen);
 		fe_redis_arg(out, v->texts[i], v->lens[i]);
 	}
-	append_str(out, "_ts");
-	append_str(out, time_text(v->T));
-	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(v->lsn));
-	append_str(out, "_lsn");
-	append_str(out, lsn);
-	if (view->shares)
-	{
-		append_str(out, view->own_lsn);
-		append_str(out, lsn);
-	}
+	(void) view->layout->marks(out, view, v);
+}
+
+/* The number of its arguments. */
+static int
+count_fields(const FePushView *view, const FePushVector *v, int nnulls)
+{
+	return 2 * (view->ncolumns - nnulls + view->layout->marks(NULL, view, v));
 }
 
 static void
@@ -179,15 +122,16 @@ push_by_script(FePusher *p, const FePushView *view, FeUnitKind kind, const FePus
 			   int nnulls)
 {
 	StringInfo	out = &p->redis->out;
-	int			nset = 2 * (view->ncolumns - nnulls) + 4 + (view->shares ? 2 : 0);
-	bool		tidy = view->filling && !view->shares;	/* it may have been shared */
+	int			nset = count_fields(view, v, nnulls);
+	bool		own_mark = view->shares || !view->layout->owns_hash;
+	bool		tidy = view->filling && !own_mark;	/* it may have been shared */
 	XLogRecPtr	end = GetXLogInsertRecPtr();
 
 	begin_script(p, FE_SCRIPT_PUSH, v->key, v->keylen, 9 + nset + nnulls + (tidy ? 1 : 0));
 	append_str(out, push_mode(view, kind));
 	fe_redis_arg_int(out, view->ttl);
 	append_str(out, !view->shares ? "0" : view->sharer_forever ? "2" : "1");
-	append_str(out, view->shares ? view->own_lsn : "_lsn");
+	append_str(out, own_mark ? view->own_lsn : "_lsn");
 	fe_redis_arg_int(out, v->lsn >> 32);
 	fe_redis_arg_int(out, v->lsn & PG_UINT32_MAX);
 	fe_redis_arg_int(out, end >> 32);
@@ -204,7 +148,7 @@ push_by_script(FePusher *p, const FePushView *view, FeUnitKind kind, const FePus
 static void
 hset(StringInfo out, const FePushView *view, const FePushVector *v, int nnulls)
 {
-	fe_redis_begin(out, 2 + 2 * (view->ncolumns - nnulls) + 4);
+	fe_redis_begin(out, 2 + count_fields(view, v, nnulls));
 	append_str(out, "HSET");
 	fe_redis_arg(out, v->key, v->keylen);
 	append_fields(out, view, v);
@@ -267,27 +211,47 @@ fe_encode_push(FePusher *p, const FePushView *view, FeUnitKind kind, const FePus
 	return 1;
 }
 
-/* Deletes the key, or this view's fields when others write to the key too. */
-void
+/* The view's own marks: how many of them go with its features. */
+static int
+count_own_marks(const FePushView *view)
+{
+	if (view->layout->owns_hash)
+		return 1;
+	return view->marks_kept ? 0 : 2;
+}
+
+/*
+ * Deletes the key, or this view's fields when others write to the key too.  Where the
+ * hash is not all ours, it goes with its last field.
+ */
+int
 fe_encode_gone(FePusher *p, const FePushView *view, const char *key, int keylen)
 {
+	bool		owns_hash = view->layout->owns_hash;
 	StringInfo	out = &p->redis->out;
-	int			nfields = 1;
+	int			nmarks = count_own_marks(view);
+	int			nfields = nmarks;
 
-	if (!view->shares)
+	if (owns_hash && !view->shares)
 	{
 		fe_encode_stale(p, key, keylen);
-		return;
+		return 1;
 	}
 	for (int i = 0; i < view->ncolumns; i++)
 		nfields += !view->columns[i].kept;
+	if (nfields == 0)
+		return 0;
 	begin_script(p, FE_SCRIPT_GONE, key, keylen, 2 + nfields);
 	fe_redis_arg_int(out, view->ttl == 0 ? view->sharer_ttl : 0);
-	append_str(out, view->retired ? "0" : "1");
-	append_str(out, view->own_lsn);
+	append_str(out, !owns_hash ? "2" : view->retired ? "0" : "1");
+	if (nmarks > 0)
+		append_str(out, view->own_lsn);
+	if (nmarks > 1)
+		append_str(out, view->own_ts);
 	for (int i = 0; i < view->ncolumns; i++)
 		if (!view->columns[i].kept)
 			fe_redis_arg(out, view->columns[i].name, view->columns[i].namelen);
+	return 1;
 }
 
 void

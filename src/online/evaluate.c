@@ -145,7 +145,7 @@ take_column(FePushView *view, FeOutputProgram *prog, int i, FeEvaluated *ev)
 			ev->features[i] = datumCopy(value, att->attbyval, att->attlen);
 	}
 	if (i < view->ncolumns)
-		ev->v.texts[i] = isnull ? NULL : fe_encode_text(&col->out, value, &ev->v.lens[i]);
+		ev->v.texts[i] = isnull ? NULL : fe_encode_value(view, col, value, &ev->v.lens[i]);
 }
 
 static void
@@ -431,7 +431,7 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 		return;
 	if (!ev->exists)
 	{
-		fe_encode_gone(p, view, ev->v.key, ev->v.keylen);
+		(void) fe_encode_gone(p, view, ev->v.key, ev->v.keylen);
 		fe_flight_add(p, FE_UNIT_GONE, 1, view, &ref, dirty);
 		return;
 	}

@@ -4,28 +4,22 @@
  *		look-ups in short transactions; the keyspace is walked by SCAN, one
  *		request at a time, beside all other work.
  *
- * Of a current view: keys that its template can have made and that belong to
- * no entity (deleted while nobody was pushing).  Of a retired view: all keys
- * that its template can have made.  In doubt a key stays: one that another
- * view's template can have made as well, or that cannot be read back.  What
- * is deleted is a hash with our mark, or only the view's own fields of it.
+ * Of a current view: keys that it can have made and that belong to no entity
+ * (deleted while nobody was pushing).  Of a retired view: all keys that it can
+ * have made.  In doubt a key stays: one that another view can have made as well,
+ * or that cannot be read back.  What is deleted is a hash with our mark, or only
+ * the view's own fields of it.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "online/pusher.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #define SCAN_COUNT		"1000"
 
 typedef struct FeKeyScan
 {
-	char	   *pattern;
-	int			pattern_len;
 	char		cursor[24];
 	bool		waiting;		/* for a reply */
 	bool		complete;		/* the cursor has come back to 0 */
@@ -56,8 +50,6 @@ fe_scan_start(FePushView *view)
 	if (scan == NULL)
 	{
 		scan = MemoryContextAllocZero(view->cxt, sizeof(FeKeyScan));
-		scan->pattern = MemoryContextStrdup(view->cxt, view->pattern);
-		scan->pattern_len = strlen(scan->pattern);
 		view->scan = scan;
 	}
 	view->cleaned = false;
@@ -101,7 +93,6 @@ fe_scan_end(FePushView *view)
 	view->scan = NULL;
 	if (scan->reply)
 		freeReplyObject(scan->reply);
-	pfree(scan->pattern);
 	pfree(scan);
 }
 
@@ -142,7 +133,7 @@ ask(FePusher *p, FePushView *view)
 	fe_redis_arg_str(out, "SCAN");
 	fe_redis_arg_str(out, scan->cursor);
 	fe_redis_arg_str(out, "MATCH");
-	fe_redis_arg(out, scan->pattern, scan->pattern_len);
+	fe_redis_arg(out, view->pattern, view->pattern_len);
 	fe_redis_arg_str(out, "COUNT");
 	fe_redis_arg_str(out, SCAN_COUNT);
 	fe_flight_add(p, FE_UNIT_SCAN, 1, view, NULL, false);
@@ -151,37 +142,33 @@ ask(FePusher *p, FePushView *view)
 
 /* ---- judging ---------------------------------------------------------------- */
 
-/* Can another view's template have made this key? */
+/*
+ * Can another view have made this key, of other parts?  Where only fields go, which
+ * bear a view's name, it does not matter.
+ */
 static bool
-is_ambiguous(FePusher *p, const FePushView *view, const char *key, int len)
+is_ambiguous(FePusher *p, const FePushView *view, const redisReply *key)
 {
 	dlist_iter	it;
-	char	  **texts;
+	void	   *parts;
 
+	if (!view->layout->owns_hash)
+		return false;
 	dlist_foreach(it, &p->views)
 	{
 		FePushView *other = dlist_container(FePushView, node, it.cur);
 
 		if (other != view && !other->retired && other->online &&
-			!fe_template_same_structure(other->tmpl, view->tmpl) &&
-			fe_template_parse_key(other->tmpl, key, len, &texts))
+			!fe_layout_same_keys(other, view) &&
+			other->layout->parse_key(other, key->str, key->len, &parts))
 			return true;
 	}
 	return false;
 }
 
-/* An enum's label that is not one any more: it has been given another name. */
-static bool
-is_former_label(Oid type, const char *text)
-{
-	type = getBaseType(type);
-	return get_typtype(type) == TYPTYPE_ENUM && strlen(text) < NAMEDATALEN &&
-		!SearchSysCacheExists2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(text));
-}
-
 /* Is there an entity that has this very key?  May raise errors of input functions. */
 static bool
-has_entity(FePushView *view, const redisReply *key, char **texts)
+has_entity(FePushView *view, const redisReply *key, const void *parts)
 {
 	FePlan	   *plan = view->plan;
 	int			n = plan->nkeys + plan->naggs;
@@ -193,13 +180,8 @@ has_entity(FePushView *view, const redisReply *key, char **texts)
 	bool		found = false;
 	int			len;
 
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		if (is_former_label(plan->keys[i].type, texts[i]))
-			return false;
-		keys[i] = InputFunctionCall(&view->keyin[i], texts[i], view->keyioparam[i],
-									plan->keys[i].typmod);
-	}
+	if (!view->layout->read_keys(view, parts, keys))
+		return false;
 	if (!fe_state_lookup(view->reader, keys, keynulls, fe_clock_eval_time(),
 						 values, nulls, NULL))
 		return false;
@@ -221,21 +203,16 @@ has_entity(FePushView *view, const redisReply *key, char **texts)
 static void
 judge(FePusher *p, FePushView *view, const redisReply *key)
 {
-	char	  **texts;
-	char	   *name;
-	int			len;
+	void	   *parts;
 
-	if (key->type != REDIS_REPLY_STRING || memchr(key->str, '\0', key->len) != NULL)
+	if (key->type != REDIS_REPLY_STRING ||
+		!view->layout->parse_key(view, key->str, key->len, &parts) ||
+		is_ambiguous(p, view, key))
 		return;
-	name = pg_any_to_server(key->str, key->len, PG_UTF8);
-	len = name == key->str ? key->len : strlen(name);
-	if (!fe_template_parse_key(view->tmpl, name, len, &texts) ||
-		is_ambiguous(p, view, name, len))
+	if (!view->retired && has_entity(view, key, parts))
 		return;
-	if (!view->retired && has_entity(view, key, texts))
-		return;
-	fe_encode_gone(p, view, key->str, key->len);
-	fe_flight_add(p, FE_UNIT_STALE, 1, view, NULL, false);
+	if (fe_encode_gone(p, view, key->str, key->len) > 0)
+		fe_flight_add(p, FE_UNIT_STALE, 1, view, NULL, false);
 }
 
 static void

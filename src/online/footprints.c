@@ -34,7 +34,8 @@ footprint_of(const FePushView *view)
 	FeFootprint *f = palloc0(sizeof(FeFootprint));
 
 	f->view = view->name;
-	f->template = fe_template_text(view->tmpl);
+	f->layout = view->layout->name;
+	f->template = view->layout->keys_text(view);
 	f->ttl = view->ttl;
 	for (int i = 0; i < view->ncolumns; i++)
 		f->fields = lappend(f->fields,
@@ -46,8 +47,8 @@ footprint_of(const FePushView *view)
 static bool
 same_keys_and_fields(const FeFootprint *a, const FeFootprint *b)
 {
-	return strcmp(a->view, b->view) == 0 && strcmp(a->template, b->template) == 0 &&
-		equal(a->fields, b->fields);
+	return strcmp(a->view, b->view) == 0 && strcmp(a->layout, b->layout) == 0 &&
+		strcmp(a->template, b->template) == 0 && equal(a->fields, b->fields);
 }
 
 void
@@ -86,17 +87,14 @@ make_retired(FePusher *p, const FeFootprint *row)
 	view->retired = true;
 	view->footprint = row->id;
 	view->name = pstrdup(row->view);
-	view->tmpl = fe_template_of_text(row->template);
-	view->pattern = fe_push_utf8(fe_template_match_pattern(view->tmpl, NULL));
-	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", row->view));
+	fe_layout_set_up(view, row->layout, row->template);
 	view->ttl = row->ttl;
 	view->columns = palloc0(sizeof(FePushColumn) * Max(1, list_length(row->fields)));
 	foreach(lc, row->fields)
 	{
 		FePushColumn *col = &view->columns[view->ncolumns++];
 
-		col->name = fe_push_utf8(strVal(lfirst(lc)));
-		col->namelen = strlen(col->name);
+		view->layout->set_column(view, col, strVal(lfirst(lc)), InvalidOid);
 	}
 	dlist_push_tail(&p->views, &view->node);
 	fe_scan_start(view);

@@ -2,7 +2,7 @@
  * overlap.c
  *		Which databases of this server write to the same keys of Redis.
  *
- * Two databases with the same key template overwrite each other's hashes, and
+ * Two databases with the same key template (or Feast project) overwrite each other's hashes, and
  * neither can see it in its own catalogue.  So every pusher publishes the
  * structures of its templates in shared memory when it has loaded its views,
  * and looks for others' equal ones.  What it finds goes to the server log and,
@@ -131,7 +131,8 @@ tell(FePusher *p, FePushView *view, const WrittenKeys *other)
 	ereport(WARNING,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg_internal("%s", message),
-			 errhint("Each overwrites what the other has pushed. Give one of them another redis_key.")));
+			 errhint("Each overwrites or removes what the other has pushed. Give one of them another %s.",
+					 view->layout->owns_hash ? "redis_key" : "feast_project")));
 	fe_push_note_error(p, message);
 	note_there(other->dboid, message);
 }
@@ -141,8 +142,8 @@ static bool
 publish(const FePushView *view, WrittenKeys *other)
 {
 	WrittenKeys *mine;
-	uint64		structure = hash_bytes_extended((const unsigned char *) view->pattern,
-												strlen(view->pattern), 0);
+	uint64		structure = hash_bytes_extended((const unsigned char *) view->structure,
+												strlen(view->structure), 0);
 	bool		found = false;
 
 	LWLockAcquire(area.lock, LW_EXCLUSIVE);

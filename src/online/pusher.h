@@ -62,15 +62,18 @@ extern FeTime fe_schedule_next(const FeSchedule *s);
 typedef struct FePushColumn
 {
 	int			column;			/* in FePlan.columns */
-	char	   *name;			/* as written to Redis */
+	char	   *name;			/* as written to Redis: any bytes */
 	int			namelen;
 	FmgrInfo	out;
+	struct FeFeastForm *feast;	/* of its values, in Feast's layout */
 	bool		kept;			/* of a retired view: another view has this field now */
 	bool		isolated;		/* has raised an error: runs by itself from now on */
 	MemoryContext cxt;			/* of what follows, made when first needed */
 	FeOutputProgram *prog;		/* this column alone */
 	FeStateReader *reader;
 } FePushColumn;
+
+typedef struct FeLayout FeLayout;
 
 /* Where evaluated vectors go. */
 typedef enum FeSink
@@ -95,8 +98,12 @@ typedef struct FePushView
 	bool		retired;		/* dropped or redefined: only its keys are cleaned */
 	int64		footprint;		/* its row there, 0 = none */
 
-	FeTemplate *tmpl;
+	const FeLayout *layout;
+	FeTemplate *tmpl;			/* of the plain layout: its keys */
+	struct FeFeastView *feast;	/* of Feast's layout: the same */
+	char	   *structure;		/* equal <=> the same keys */
 	char	   *pattern;		/* for SCAN */
+	int			pattern_len;
 	FmgrInfo   *keyout;			/* [nkeys] */
 	FmgrInfo   *keyin;			/* for reading keys back */
 	Oid		   *keyioparam;
@@ -105,7 +112,9 @@ typedef struct FePushView
 	FePushColumn *columns;
 	bool		uses_time;		/* features depend on T other than through windows */
 	bool		having_uses_time;	/* ... and existence too */
-	char	   *own_lsn;		/* _lsn:<view>, our fence where the key is shared */
+	char	   *own_lsn;		/* _lsn:<view>, our fence where the hash is shared */
+	char	   *own_ts;			/* _ts:<view> */
+	bool		marks_kept;		/* of a retired view: a view of its name has them now */
 	int64		ttl;			/* ms, 0 = none */
 
 	bool		shares;			/* other views write to the same keys */
@@ -274,18 +283,73 @@ typedef struct FePushVector
 } FePushVector;
 
 extern void fe_encode_settings(void);
-/* A value's text for Redis, in CurrentMemoryContext. */
-extern char *fe_encode_text(FmgrInfo *out, Datum value, int *len);
-/* The entity's key (no NULL among keys), in CurrentMemoryContext; start: of the window
- * that the key stands for, where the template says so. */
+/* A value as it stands in Redis, and the same of an entity's key (no NULL among keys;
+ * start: of the window that the key stands for, where the template says so); both in
+ * CurrentMemoryContext. */
+extern char *fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len);
 extern char *fe_encode_key(const FePushView *view, const Datum *keys, FeTime start, int *len);
 extern uint64 fe_encode_content(const FePushView *view, const FePushVector *v);
 /* Append to out what sets all fields; returns the number of replies to come. */
 extern int fe_encode_push(FePusher *p, const FePushView *view, FeUnitKind kind,
 						   const FePushVector *v);
-/* The same for deletion: one reply. */
-extern void fe_encode_gone(FePusher *p, const FePushView *view, const char *key, int keylen);
+/* The same for deletion: one reply, or none where there is nothing to delete. */
+extern int	fe_encode_gone(FePusher *p, const FePushView *view, const char *key, int keylen);
 extern void fe_encode_stale(FePusher *p, const char *key, int keylen);
+
+/* layout.c, layout_hash.c, layout_feast.c */
+
+/*
+ * How entities are written: one hash an entity in every layout; what differs are its
+ * key, the names of fields and the form of values.  Commands are the same (encode.c).
+ */
+struct FeLayout
+{
+	const char *name;			/* the option's value; in footprints */
+
+	/*
+	 * Does a hash hold nothing but what our views write?  Then it goes as a whole with
+	 * its entity, unless several views write to it.  Else only our fields go, and what
+	 * stands beside a view's features always bears its name.
+	 */
+	bool		owns_hash;
+
+	/* Sets where a view writes: by its plan, or by what keys_text() said (of a retired
+	 * view: as far as its keys can be found). */
+	void		(*set_keys) (FePushView *view);
+	void		(*set_keys_of_text) (FePushView *view, const char *text);
+	char	   *(*keys_text) (const FePushView *view);
+	bool		(*same_keys) (const FePushView *a, const FePushView *b);
+	/* Sets the name of a feature's field, and, with a type, how to write its values. */
+	void		(*set_column) (FePushView *view, FePushColumn *col, const char *feature, Oid type);
+
+	char	   *(*value) (FePushColumn *col, Datum value, int *len);
+	char	   *(*key) (const FePushView *view, const Datum *keys, FeTime start, int *len);
+
+	/*
+	 * The way back: *parts, from which read_keys makes the entity's keys.  False, or an
+	 * ERROR of an input function: the key is none that the view can have made.
+	 */
+	bool		(*parse_key) (const FePushView *view, const char *key, int len, void **parts);
+	bool		(*read_keys) (FePushView *view, const void *parts, Datum *keys);
+	/* Appends the fields that stand beside the features; NULL: only counts them. */
+	int			(*marks) (StringInfo out, const FePushView *view, const FePushVector *v);
+};
+
+extern const FeLayout fe_layout_hash;
+extern const FeLayout fe_layout_feast;
+
+/* Where a view writes and by which marks: of its plan, or of what a footprint says
+ * of layout and keys. */
+extern void fe_layout_set_up(FePushView *view, const char *layout, const char *keys_text);
+/* Do both write to the same hashes? */
+extern bool fe_layout_same_keys(const FePushView *a, const FePushView *b);
+/* For layouts: output and input functions of keys; a value as its type writes it, in
+ * UTF-8; a position in the log as text; a key's value of its text, false: it has none. */
+extern void fe_layout_output(FmgrInfo *out, Oid type, MemoryContext cxt);
+extern void fe_layout_key_functions(FePushView *view);
+extern char *fe_layout_text(FmgrInfo *out, Datum value, int *len);
+extern const char *fe_layout_lsn(XLogRecPtr lsn);
+extern bool fe_layout_key_of_text(const FePushView *view, int key, char *text, Datum *value);
 
 /* evaluate.c */
 extern void fe_push_make_programs(FePushView *view);

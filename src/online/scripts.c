@@ -62,11 +62,13 @@ const char *const fe_redis_scripts[FE_NSCRIPTS] = {
 	/*
 	 * An entity of a view that shares its key is gone.  ARGV: 1 the longest ttl
 	 * among the other views when this one had none (0 = leave the expiry),
-	 * 2 '1' = a key without any other view's fields goes, then the view's fields.
+	 * 2 '1' = a key without any other view's fields goes, '2' = a key without any of
+	 * these fields is none of ours; then the view's fields.
 	 */
 	[FE_SCRIPT_GONE] =
 	"local k = KEYS[1]\n"
-	"if redis.call('HDEL', k, unpack(ARGV, 3)) == 0 and redis.call('EXISTS', k) == 0 then return 0 end\n"
+	"if redis.call('HDEL', k, unpack(ARGV, 3)) == 0 and\n"
+	"   (ARGV[2] == '2' or redis.call('EXISTS', k) == 0) then return 0 end\n"
 	"local meta = redis.call('HEXISTS', k, '_ts') + redis.call('HEXISTS', k, '_lsn')\n"
 	"if ARGV[2] == '1' and redis.call('HLEN', k) <= meta then\n"
 	"  redis.call('DEL', k)\n"

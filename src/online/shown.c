@@ -183,8 +183,7 @@ encode_windows(FePusher *p, FePushView *view, const ShownEntity *e, WindowState 
 			int			len;
 			char	   *key = fe_encode_key(view, ev->values, e->windows[old++].start, &len);
 
-			fe_encode_gone(p, view, key, len);
-			replies++;
+			replies += fe_encode_gone(p, view, key, len);
 			continue;
 		}
 		if (!known || retry || e->windows[old].content != states[i].content)

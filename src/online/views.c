@@ -7,8 +7,8 @@
  * on its way any more.  Its keys are removed by way of its footprint
  * (footprints.c), or, when the extension itself was dropped and nothing is
  * recorded any more, by the retired view itself, as long as this process lives.
- * Views whose templates have the same structure write to the same keys; each
- * knows about the others.
+ * Several views may write to the same hashes (templates of the same structure, the
+ * same keys of one Feast project); each knows about the others.
  */
 #include "postgres.h"
 
@@ -41,35 +41,6 @@ fe_push_utf8(const char *text)
 }
 
 static void
-set_output(FmgrInfo *out, Oid type, MemoryContext cxt)
-{
-	Oid			function;
-	bool		isvarlena;
-
-	getTypeOutputInfo(type, &function, &isvarlena);
-	fmgr_info_cxt(function, out, cxt);
-}
-
-static void
-set_keys(FePushView *view)
-{
-	FePlan	   *plan = view->plan;
-
-	view->tmpl = fe_template_of_plan(plan);
-	view->pattern = fe_push_utf8(fe_template_match_pattern(view->tmpl, NULL));
-	view->keyout = palloc0(plan->nkeys * sizeof(FmgrInfo));
-	view->keyin = palloc0(plan->nkeys * sizeof(FmgrInfo));
-	view->keyioparam = palloc0(plan->nkeys * sizeof(Oid));
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		Oid			function;
-
-		set_output(&view->keyout[i], plan->keys[i].type, view->cxt);
-		getTypeInputInfo(plan->keys[i].type, &function, &view->keyioparam[i]);
-		fmgr_info_cxt(function, &view->keyin[i], view->cxt);
-	}
-}
-
 static void
 add_column(FePushView *view, int i)
 {
@@ -77,9 +48,8 @@ add_column(FePushView *view, int i)
 	FePushColumn *col = &view->columns[view->nall++];
 
 	col->column = i;
-	col->name = fe_push_utf8(column->name);
-	col->namelen = strlen(col->name);
-	set_output(&col->out, column->type, view->cxt);
+	if (column->online)
+		view->layout->set_column(view, col, column->name, column->type);
 	view->uses_time |= column->uses_time;
 }
 
@@ -133,13 +103,12 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->name = view->plan->name;
 	view->online = view->plan->options.online_enabled;
 	view->ttl = (view->plan->options.ttl + 999) / 1000;
-	set_keys(view);
+	fe_layout_set_up(view, NULL, NULL);
 	set_columns(view);
 	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having) ||
 		fe_plan_aggs_use_time(view->plan, view->plan->having_aggs);
-	view->own_lsn = fe_push_utf8(psprintf("_lsn:%s", view->plan->name));
 	view->schedule = fe_schedule_create(cxt);
-	if (view->tmpl->has_window)
+	if (view->tmpl != NULL && view->tmpl->has_window)
 		view->shown = fe_shown_create(cxt);
 	view->wants_fill = view->online;
 	if (view->plan->options.offline)
@@ -190,9 +159,9 @@ find_view(FePusher *p, int32 viewid)
 	return NULL;
 }
 
-/* Does a current view write this field to the same keys? */
+/* Does a current view write this field to the same hashes? */
 static bool
-field_is_kept(FePusher *p, const FePushView *retired, const char *name)
+field_is_kept(FePusher *p, const FePushView *retired, const FePushColumn *field)
 {
 	dlist_iter	it;
 
@@ -201,10 +170,11 @@ field_is_kept(FePusher *p, const FePushView *retired, const char *name)
 		FePushView *view = dlist_container(FePushView, node, it.cur);
 
 		if (view->retired || !view->online ||
-			!fe_template_same_structure(view->tmpl, retired->tmpl))
+			!fe_layout_same_keys(view, retired))
 			continue;
 		for (int i = 0; i < view->ncolumns; i++)
-			if (strcmp(view->columns[i].name, name) == 0)
+			if (view->columns[i].namelen == field->namelen &&
+				memcmp(view->columns[i].name, field->name, field->namelen) == 0)
 				return true;
 	}
 	return false;
@@ -220,6 +190,7 @@ find_sharers(FePusher *p, FePushView *view)
 	dlist_iter	it;
 
 	view->shares = false;
+	view->marks_kept = false;
 	if (!view->retired && !view->online)
 		return;
 	dlist_foreach(it, &p->views)
@@ -227,9 +198,10 @@ find_sharers(FePusher *p, FePushView *view)
 		FePushView *other = dlist_container(FePushView, node, it.cur);
 
 		if (other == view || other->retired || !other->online ||
-			!fe_template_same_structure(other->tmpl, view->tmpl))
+			!fe_layout_same_keys(other, view))
 			continue;
 		view->shares = true;
+		view->marks_kept |= strcmp(other->own_lsn, view->own_lsn) == 0;
 		other_forever |= other->ttl == 0;
 		longest = Max(longest, other->ttl);
 	}
@@ -238,7 +210,7 @@ find_sharers(FePusher *p, FePushView *view)
 	if (view->retired)
 	{
 		for (int i = 0; i < view->ncolumns; i++)
-			view->columns[i].kept = field_is_kept(p, view, view->columns[i].name);
+			view->columns[i].kept = field_is_kept(p, view, &view->columns[i]);
 	}
 	else if (view->shares != shared_before)
 		view->wants_fill = true;
@@ -353,7 +325,7 @@ load_in_transaction(FePusher *p)
 			FePushView *sharer = dlist_container(FePushView, node, other.cur);
 
 			if (!sharer->retired && sharer->online &&
-				fe_template_same_structure(sharer->tmpl, view->tmpl))
+				fe_layout_same_keys(sharer, view))
 				sharer->wants_fill = true;
 		}
 	}
