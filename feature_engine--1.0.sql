@@ -33,7 +33,7 @@ CREATE FUNCTION get_features(view text, key anynonarray) RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'fe_get_features_one';
 COMMENT ON FUNCTION get_features(text, anynonarray) IS
-'features of one entity at T as jsonb, NULL where there is no such entity; a composite value ROW(...) holds several key columns. Errors: unknown view, wrong key type or count, no SELECT privilege, view not caught up';
+'features of one entity of a view, or of a feature service, at T as jsonb, NULL where there is no such entity; a composite value ROW(...) holds several key columns, a jsonb object keys by name. All views of a service are read at one T; it shows its features, a view also its keys. Errors: unknown view, wrong key type or count, no SELECT privilege, view not caught up';
 
 CREATE FUNCTION get_features(view text, key text) RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED
@@ -53,6 +53,29 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'fe_get_features_many';
 COMMENT ON FUNCTION get_features(text, anyarray) IS
 'features of many entities at T, a row for each key in input order; features are NULL where there is no such entity';
+
+CREATE FUNCTION get_feature_vector(name text, key anynonarray) RETURNS json
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_feature_vector_one';
+COMMENT ON FUNCTION get_feature_vector(text, anynonarray) IS
+'features of one entity at T as json, in the order of the feature service, or of the view: what get_historical_features() appends; no keys. NULL where there is no such entity in any view. Keys and errors as with get_features';
+
+CREATE FUNCTION get_feature_vector(name text, key text) RETURNS json
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_feature_vector_one';
+COMMENT ON FUNCTION get_feature_vector(text, text) IS 'the same, the key in its text form';
+
+CREATE FUNCTION get_feature_vector(name text, key1 "any", VARIADIC keys "any") RETURNS json
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'fe_get_feature_vector_keys';
+COMMENT ON FUNCTION get_feature_vector(text, "any", VARIADIC "any") IS 'the same for several key columns';
+
+CREATE FUNCTION get_feature_vector(name text, keys anyarray, OUT key jsonb, OUT features json)
+RETURNS SETOF record
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
+AS 'MODULE_PATHNAME', 'fe_get_feature_vector_many';
+COMMENT ON FUNCTION get_feature_vector(text, anyarray) IS
+'the same for many entities, a row for each key in input order; features are NULL where there is no such entity';
 
 CREATE FUNCTION get_feature_rows(view text, key anynonarray, OUT time_window tstzrange, OUT features jsonb)
 RETURNS SETOF record
@@ -806,6 +829,35 @@ CREATE FUNCTION refresh_feature_view(name text) RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_refresh_feature_view';
 COMMENT ON FUNCTION refresh_feature_view(text) IS 'throws the state of a feature view away and builds it anew from its tables; over changes() it begins a new history';
 
+CREATE TABLE feature_service (
+	name text PRIMARY KEY,
+	features text[] NOT NULL,
+	full_feature_names boolean NOT NULL,
+	owner regrole NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE feature_service IS 'feature services of this database; written by the functions of feature_engine only; see feature_services';
+COMMENT ON COLUMN feature_service.features IS 'as given: ''view:feature'' or ''view:*''';
+COMMENT ON COLUMN feature_service.full_feature_names IS 'are columns called view__feature?';
+COMMENT ON COLUMN feature_service.owner IS 'who created it, and may replace and drop it';
+GRANT SELECT ON feature_service TO PUBLIC;
+SELECT pg_extension_config_dump('feature_service', '');
+
+CREATE FUNCTION create_feature_service(name text, features text[], replace boolean DEFAULT false,
+	full_feature_names boolean DEFAULT false) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_feature_service';
+COMMENT ON FUNCTION create_feature_service(text, text[], boolean, boolean) IS
+'names a set of features over several views, each ''view:feature'' or ''view:*'' (all of a view, also those it gets later), for get_features(), get_feature_vector() and training sets: the same columns in the same order. full_feature_names names them view__feature. replace gives an existing service other features. Errors: a name in use by a service or a feature view, an unknown view or feature, two features of one name, no SELECT privilege on a view, not the owner of the service to be replaced';
+
+CREATE FUNCTION drop_feature_service(name text, if_exists boolean DEFAULT false) RETURNS boolean
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_drop_feature_service';
+COMMENT ON FUNCTION drop_feature_service(text, boolean) IS
+'drops a feature service; false where there is none and if_exists is given. Error: neither its owner nor that of a view which it uses';
+
+CREATE FUNCTION service_shape(name text, OUT columns text[], OUT keys text[]) RETURNS record
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'fe_service_shape';
+COMMENT ON FUNCTION service_shape(text) IS 'output columns and keys of a feature service; see the view feature_services';
+
 CREATE FUNCTION explain_feature_view(query text, OUT item text, OUT value text, OUT note text) RETURNS SETOF record
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 20 AS 'MODULE_PATHNAME', 'fe_explain_feature_view';
 COMMENT ON FUNCTION explain_feature_view(text) IS
@@ -912,6 +964,29 @@ AS 'MODULE_PATHNAME', 'fe_push_now';
 COMMENT ON FUNCTION push_now(text) IS
 'pushes every entity of a feature view to Redis again, then removes keys of no entity; returns at once, sync(redis => true) waits until every entity is there. Errors: unknown view, not its owner, no feature_engine.redis_url, view without online features';
 
+-- offline
+
+CREATE FUNCTION get_historical_features(entities text, features text[] DEFAULT NULL, service text DEFAULT NULL,
+	max_age interval DEFAULT NULL, full_feature_names boolean DEFAULT false, known_only boolean DEFAULT false)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'fe_get_historical_features';
+COMMENT ON FUNCTION get_historical_features(text, text[], text, interval, boolean, boolean) IS
+'training set: for each row of the query entities its columns, then the features as of its event_timestamp, from the histories of their views: one row for one row, NULLs where there was no such entity. entities is one SELECT with the views'' key columns, by name, and event_timestamp (timestamptz; timestamp and date are read as UTC). features: ''view:feature'' or ''view:*'', or service: the name of a feature service. max_age: values recorded longer before are NULL. full_feature_names names columns view__feature. known_only leaves out what was recorded after event_timestamp, by backfill_history(). Needs a column list, AS f(...), which the error for a wrong one has. Runs as the caller, who needs SELECT on the histories. Errors: what the entity query lacks, with its position; unknown view, feature or service; a view without history; two columns of one name; a wrong column list';
+
+CREATE FUNCTION historical_features_sql(entities text, features text[] DEFAULT NULL, service text DEFAULT NULL,
+	max_age interval DEFAULT NULL, full_feature_names boolean DEFAULT false, known_only boolean DEFAULT false)
+RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_historical_features_sql';
+COMMENT ON FUNCTION historical_features_sql(text, text[], text, interval, boolean, boolean) IS
+'the statement that get_historical_features() runs, to be read, explained or run (\gexec): plain SQL over the histories. To be run with the same search_path. Arguments and errors as there';
+
+CREATE FUNCTION create_training_set(name text, entities text, features text[] DEFAULT NULL, service text DEFAULT NULL,
+	max_age interval DEFAULT NULL, full_feature_names boolean DEFAULT false, known_only boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_training_set';
+COMMENT ON FUNCTION create_training_set(text, text, text[], text, interval, boolean, boolean) IS
+'makes a table of the training set, which belongs to the caller, and returns the number of its rows. Arguments and errors as with get_historical_features()';
+
 -- observe
 
 CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,
@@ -954,6 +1029,13 @@ FROM feature_view_catalog c JOIN pg_catalog.pg_class r ON r.oid = c.relation
 WHERE c.replaces IS NULL;
 COMMENT ON VIEW feature_views IS 'feature views of this database with their definitions and options';
 GRANT SELECT ON feature_views TO PUBLIC;
+
+CREATE VIEW feature_services AS
+SELECT s.name, s.features, p.columns, p.keys, s.owner, s.full_feature_names, s.created_at
+FROM feature_service s, service_shape(s.name) p;
+COMMENT ON VIEW feature_services IS
+'feature services of this database: their features as given, the output columns with types, in order (array_to_string(columns, '', '') is a column list), the keys that they need with types, and the owner; columns and keys are NULL where a view or feature is not there any more';
+GRANT SELECT ON feature_services TO PUBLIC;
 
 CREATE VIEW change_gaps AS
 SELECT c.name, g.gap_from, g.gap_to, g.found_at, g.reason

@@ -27,6 +27,7 @@
 
 #include "definition/definition.h"
 #include "definition/history.h"
+#include "definition/services.h"
 
 PG_FUNCTION_INFO_V1(fe_drop_feature_view);
 PG_FUNCTION_INFO_V1(fe_alter_feature_view);
@@ -107,6 +108,7 @@ fe_drop_feature_view(PG_FUNCTION_ARGS)
 
 	if (row == NULL)
 		PG_RETURN_BOOL(false);
+	fe_services_refuse_drop(row->name);
 	objects = new_object_addresses();
 	drop_history(objects, row, PG_GETARG_BOOL(2));
 	foreach(lc, fe_catalog_read())

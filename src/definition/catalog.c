@@ -39,6 +39,7 @@
 #include "utils/timestamp.h"
 
 #include "definition/definition.h"
+#include "definition/services.h"
 
 PG_FUNCTION_INFO_V1(fe_catalog_changed);
 PG_FUNCTION_INFO_V1(fe_catalog_sql_drop);
@@ -499,13 +500,17 @@ fe_catalog_changed(PG_FUNCTION_ARGS)
 
 /* Drops the half of a feature view that is left; both halves may be gone. */
 static void
-drop_remains(const FeCatalogRow *row)
+drop_remains(const FeCatalogRow *row, bool cascade)
 {
 	ObjectAddresses *objects = new_object_addresses();
 	ObjectAddress address;
 	Oid			userid;
 	int			sec;
 
+	if (row->replaces == 0 && cascade)
+		fe_services_cascade_drop(row->name);
+	else if (row->replaces == 0)
+		fe_services_refuse_drop(row->name);
 	fe_catalog_delete(row->viewid);
 	if (OidIsValid(row->relation) && relation_exists(row->relation))
 	{
@@ -532,6 +537,17 @@ forget_history(FeCatalogRow *row)
 	fe_catalog_update(row);
 }
 
+/* Was it DROP without CASCADE?  (Other commands drop columns, or what goes with them.) */
+static bool
+is_restricted_drop(Node *parsetree)
+{
+	if (IsA(parsetree, DropStmt))
+		return ((DropStmt *) parsetree)->behavior == DROP_RESTRICT;
+	if (IsA(parsetree, DropOwnedStmt))
+		return ((DropOwnedStmt *) parsetree)->behavior == DROP_RESTRICT;
+	return false;
+}
+
 /*
  * Event trigger on sql_drop: whoever drops the relation, or with CASCADE the
  * source or the stored definition, drops the feature view.
@@ -542,9 +558,11 @@ fe_catalog_sql_drop(PG_FUNCTION_ARGS)
 	List	   *rows;
 	ListCell   *lc;
 	bool		again;
+	bool		cascade;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		elog(ERROR, "fe_catalog_sql_drop: not called by event trigger manager");
+	cascade = !is_restricted_drop(((EventTriggerData *) fcinfo->context)->parsetree);
 	do
 	{
 		again = false;
@@ -566,7 +584,7 @@ fe_catalog_sql_drop(PG_FUNCTION_ARGS)
 					forget_history(row);
 				continue;
 			}
-			drop_remains(row);
+			drop_remains(row, cascade);
 			again = true;
 			break;
 		}

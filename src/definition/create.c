@@ -35,6 +35,8 @@
 
 #include "definition/definition.h"
 #include "definition/history.h"
+#include "definition/query_text.h"
+#include "definition/services.h"
 
 PG_FUNCTION_INFO_V1(fe_create_feature_view);
 PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
@@ -51,20 +53,6 @@ PG_FUNCTION_INFO_V1(fe_create_feature_view_from);
 #define ARG_LAYOUT		16
 
 /* ---- the query ------------------------------------------------------------------ */
-
-/* Errors of PostgreSQL's parser get their position within the definition. */
-static void
-definition_error_callback(void *arg)
-{
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery((const char *) arg);
-	}
-}
 
 static bool
 check_permissions(Node *node, void *context)
@@ -115,19 +103,16 @@ FeNewDefinition *
 fe_definition_analyze(const char *text, bool append_only)
 {
 	FeNewDefinition *def = palloc0(sizeof(FeNewDefinition));
-	ErrorContextCallback callback;
+	FeQueryText given;
 	RawStmt    *raw;
 	Query	   *query;
 	FeFlat	   *flat;
 
-	callback.callback = definition_error_callback;
-	callback.arg = (void *) text;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
+	fe_query_text_begin(&given, text);
 	raw = parse_definition(text);
 	fe_analysis_init(&def->a, text, copyObject(raw->stmt));
 	query = parse_analyze_fixedparams(raw, text, NULL, 0, NULL);
-	error_context_stack = callback.previous;
+	fe_query_text_end(&given);
 
 	(void) check_permissions((Node *) query, NULL);
 	fe_changes_check_rights(&def->a, query, GetUserId());
@@ -388,6 +373,8 @@ create_feature_view(FunctionCallInfo fcinfo, const char *query)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("feature view \"%s\" already exists", row.name),
 				 errhint("Use replace => true to give it a new definition.")));
+	if (!old)
+		fe_services_refuse_view_name(row.name);
 	def = fe_definition_analyze(query, row.options.append_only);
 	if (row.options.append_only && def->plan->join)
 		refuse_append_only_join(def);

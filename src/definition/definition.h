@@ -232,8 +232,6 @@ typedef struct FeWindowTerm
 /* Splits ANDed terms into windows and other conditions (constants folded). */
 extern void fe_split_windows(const FeAnalysis *a, List *terms, const char *what,
 							 List **windows, List **conditions);
-/* Microseconds of an interval; false: it has months or is out of range. */
-extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
 extern void fe_check_window(const FeWindow *window, const FeAnalysis *a, int location);
 /* window_functions.c: an argument of a call of rolling() and its kin; ERROR: months or years. */
 extern int64 fe_window_usecs(const Interval *interval, const char *name);

@@ -495,6 +495,8 @@ extern int64 fe_track_time(const FePlan *plan, int track, const Datum *values, c
 extern Datum fe_window_datum(FeRange window);
 /* The reverse; lo = PG_INT64_MAX: it is none of ours. */
 extern FeRange fe_window_of_datum(Datum value);
+/* Microseconds of an interval; false: it has months or is out of range. */
+extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
 /* Event time as us (timestamp and date read as UTC). */
 extern int64 fe_event_time(Datum value, Oid type);
 

@@ -24,6 +24,47 @@
 #include "utils/syscache.h"
 
 #include "definition/definition.h"
+#include "definition/query_text.h"
+
+/* ---- positions ------------------------------------------------------------- */
+
+static void
+query_text_error(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+void
+fe_query_text_begin(FeQueryText *q, const char *text)
+{
+	q->callback.callback = query_text_error;
+	q->callback.arg = unconstify(char *, text);
+	q->callback.previous = error_context_stack;
+	error_context_stack = &q->callback;
+}
+
+void
+fe_query_text_end(FeQueryText *q)
+{
+	error_context_stack = q->callback.previous;
+}
+
+int
+fe_query_text_position(const char *text, int location)
+{
+	if (text == NULL || location < 0)
+		return 0;
+	internalerrposition(pg_mbstrlen_with_len(text, location) + 1);
+	internalerrquery(text);
+	return 0;
+}
 
 void
 fe_analysis_init(FeAnalysis *a, const char *text, Node *raw)
@@ -37,11 +78,7 @@ fe_analysis_init(FeAnalysis *a, const char *text, Node *raw)
 int
 fe_errposition(const FeAnalysis *a, int location)
 {
-	if (a->text == NULL || location < 0)
-		return 0;
-	internalerrposition(pg_mbstrlen_with_len(a->text, location) + 1);
-	internalerrquery(a->text);
-	return 0;
+	return fe_query_text_position(a->text, location);
 }
 
 /* ---- where a table is named --------------------------------------------- */

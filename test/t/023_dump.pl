@@ -22,12 +22,18 @@ sub change
 my $options = q{SELECT name, relation, redis_key, ttl, push_interval, time_refresh, online, append_only, owner
 	FROM feature_views ORDER BY name};
 
+my $services = q{SELECT name, features, columns, keys, owner FROM feature_services};
+
 sub is_complete
 {
 	my ($of, $db, $what) = @_;
 	is_exact($of, $db, $what);
 	is($of->safe_psql($db, 'SELECT * FROM paid'), '200', "$what: the view of another owner");
 	is($of->safe_psql($db, $options), sql($options), "$what: options are kept");
+	is($of->safe_psql($db, $services), 'payment|{payers:s,payers:n}|{"s bigint","n bigint"}|{"customer integer"}|keeper',
+		"$what: feature services are kept");
+	is($of->safe_psql($db, q{SELECT get_feature_vector('payment', 7)::jsonb = get_features('payers', 7) - 'customer'}), 't',
+		"$what: and served");
 	change($of, $db);
 	is_exact($of, $db, "$what, with changes");
 	is($of->safe_psql($db, q{SELECT count(*) FROM check_feature_view('payers')}), 0, "$what: checked");
@@ -43,6 +49,7 @@ sql(q{GRANT CREATE, USAGE ON SCHEMA public TO keeper; GRANT USAGE ON SCHEMA feat
 	SET ROLE keeper;
 	SELECT create_feature_view('payers', $$ SELECT customer, count(*) AS n, sum(amount) AS s FROM payments GROUP BY customer $$,
 		redis_key => 'p:{customer}:{{x}}', ttl => '2 days', push_interval => '20 ms', online => '{n}', append_only => true);
+	SELECT create_feature_service('payment', ARRAY['payers:s', 'payers:n']);
 	RESET ROLE;
 	CREATE VIEW paid AS SELECT count(*) FROM payers;
 	SELECT alter_feature_view('customer_features', ttl => '3 hours', time_refresh => '10 s')});
