@@ -987,6 +987,13 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_create_training_se
 COMMENT ON FUNCTION create_training_set(text, text, text[], text, interval, boolean, boolean) IS
 'makes a table of the training set, which belongs to the caller, and returns the number of its rows. Arguments and errors as with get_historical_features()';
 
+CREATE FUNCTION feast_repository(project text DEFAULT NULL, offline_source text DEFAULT 'postgres',
+	parquet_path text DEFAULT NULL, redis text DEFAULT NULL, host text DEFAULT NULL, port integer DEFAULT NULL,
+	username text DEFAULT NULL, sslmode text DEFAULT 'prefer', OUT path text, OUT content text) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 2 AS 'MODULE_PATHNAME', 'fe_feast_repository';
+COMMENT ON FUNCTION feast_repository(text, text, text, text, text, integer, text, text) IS
+'the files of a Feast repository with the feature views of a project (redis_layout => ''feast''; default: the only project there is) and the feature services over them: feature_store.yaml and features.py. offline_source ''postgres'' reads the history tables, ''parquet'' what the companion exported to parquet_path. redis is Feast''s connection string (host:port,ssl=true,password=...), host, port (default: this server''s), username and sslmode are those of PostgreSQL; what is not given is read from the environment: FEAST_REDIS, PGHOST, PGUSER, and PGPASSWORD. Errors: no such view, several projects, names that Feast cannot have, features without a type of Feast''s, and for Parquet views without a history';
+
 -- observe
 
 CREATE FUNCTION view_status(OUT viewid integer, OUT state text, OUT backfill_pct float8, OUT events bigint,

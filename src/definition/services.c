@@ -152,6 +152,12 @@ fe_service_by_name(const char *name, bool missing_ok)
 			 fe_hint_similar(name, names)));
 }
 
+List *
+fe_service_list(void)
+{
+	return read_services(NULL);
+}
+
 FeFeatureList *
 fe_service_resolve(const FeService *service)
 {

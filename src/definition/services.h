@@ -74,6 +74,8 @@ typedef struct FeService
 
 /* NULL / ERROR where there is none of that name (written as SQL writes names). */
 extern FeService *fe_service_by_name(const char *name, bool missing_ok);
+/* All of them (FeService *). */
+extern List *fe_service_list(void);
 extern FeFeatureList *fe_service_resolve(const FeService *service);
 
 /* ERROR if a service has that name. */
