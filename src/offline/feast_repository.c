@@ -14,6 +14,7 @@
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
@@ -409,6 +410,32 @@ require_history(const View *view)
 				 errhint("Begin one: alter_feature_view('%s', offline => true).", view->plan->name)));
 }
 
+/* The file of all rows that the companion writes for a view, with --compact. */
+static char *
+parquet_file(const char *directory, const char *view)
+{
+	StringInfoData buf;
+	int			len = strlen(directory);
+	const char *name = pg_server_to_any(view, strlen(view), PG_UTF8);
+
+	while (len > 1 && directory[len - 1] == '/')
+		len--;
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%.*s/", len, directory);
+	for (const unsigned char *c = (const unsigned char *) name; *c; c++)
+	{
+		bool		first = (const char *) c == name;
+
+		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+			strchr("-~ ", *c) || (!first && strchr("._", *c)))
+			appendStringInfoChar(&buf, *c);
+		else
+			appendStringInfo(&buf, "%%%02X", *c);
+	}
+	appendStringInfoString(&buf, ".parquet");
+	return buf.data;
+}
+
 static char *
 write_source(Repository *repo, const View *view)
 {
@@ -418,15 +445,11 @@ write_source(Repository *repo, const View *view)
 
 	if (r->offline == OFFLINE_PARQUET)
 	{
-		int			len = strlen(r->parquet_path);
-
 		require_history(view);
-		while (len > 1 && r->parquet_path[len - 1] == '/')
-			len--;
 		appendStringInfo(buf, "\n%s = FileSource(\n    name=", variable);
 		fe_append_python(buf, view->plan->name);
 		appendStringInfoString(buf, ",\n    path=");
-		fe_append_python(buf, psprintf("%.*s/%s", len, r->parquet_path, view->plan->name));
+		fe_append_python(buf, parquet_file(r->parquet_path, view->plan->name));
 	}
 	else
 	{

@@ -12,7 +12,7 @@ DIR = pathlib.Path(os.environ["FE_DIR"])
 os.environ["FEAST_REDIS"] = f"127.0.0.1:{os.environ['FE_REDIS_PORT']}"
 
 
-def connect(database="postgres"):
+def connect(database=os.environ["PGDATABASE"]):
     """The extension's functions without a schema; queries have no parameters where there is none."""
     pg = psycopg.connect(dbname=database, autocommit=True)
     pg.execute("CREATE EXTENSION IF NOT EXISTS feature_engine")
@@ -20,7 +20,7 @@ def connect(database="postgres"):
     return pg
 
 
-def write(name, *arguments, database="postgres"):
+def write(name, *arguments, database=os.environ["PGDATABASE"]):
     """Writes the repository into a folder of that name."""
     folder = DIR / name
     subprocess.run([SCRIPTS / "feast-repository", database, folder, *arguments], check=True,
@@ -38,7 +38,7 @@ def feast(folder, *arguments):
     return done.stdout
 
 
-def apply(name, *arguments, database="postgres"):
+def apply(name, *arguments, database=os.environ["PGDATABASE"]):
     """Generates a repository, applies it, and opens it: feast.FeatureStore."""
     import feast as package
 
