@@ -52,21 +52,21 @@ SELECT alter_feature_view('merchants', online => '{}');
 SELECT feast_repository('other');
 
 -- names
-SELECT create_feature_view('Merchants', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id',
-	redis_layout => 'feast', feast_project => 'cases');
+SELECT alter_feature_view('merchants', online => '{orders}');
 SELECT create_feature_view('"Merchants"', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id',
 	redis_layout => 'feast', feast_project => 'other');
 SELECT feast_repository('other');
 SELECT drop_feature_view('"Merchants"');
+SELECT drop_feature_service('exact');
 SELECT drop_feature_view('merchants');
 SELECT create_feature_view('quotes', 'SELECT customer_id, count(*) AS "a""b" FROM orders GROUP BY customer_id',
 	redis_layout => 'feast', feast_project => 'names');
 SELECT feast_repository('names');
-SELECT create_feature_view('quotes', 'SELECT customer_id, max(created_at) AS created FROM orders GROUP BY customer_id',
-	redis_layout => 'feast', feast_project => 'names', replace => true);
-SELECT sync();
-SELECT feast_repository('names');
 SELECT drop_feature_view('quotes');
+SELECT create_feature_view('reserved', 'SELECT customer_id, max(created_at) AS created FROM orders GROUP BY customer_id',
+	redis_layout => 'feast', feast_project => 'names');
+SELECT feast_repository('names');
+SELECT drop_feature_view('reserved');
 SELECT create_feature_view('"it''s $HOME \ (1)"', E'SELECT customer_id, count(*) AS "n\n", min(total) AS "import" FROM orders GROUP BY customer_id',
 	redis_layout => 'feast', feast_project => 'names');
 SELECT create_feature_view('"it''s $HOME \ [1]"', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id',
@@ -75,6 +75,6 @@ SELECT content FROM feast_repository('names') WHERE path = 'features.py';
 
 SELECT drop_feature_service(name) FROM feature_services;
 SELECT drop_feature_view(quote_ident(name)) FROM feature_views;
-SELECT sync();
+SELECT sync() IS NOT NULL;
 SET client_min_messages = warning;
 DROP SCHEMA feast_repository_test CASCADE;

@@ -211,6 +211,32 @@ only_project(List *views)
 	return project;
 }
 
+/* Is the column one of the features that Feast is to know? */
+static bool
+is_feature(const View *view, const FeColumn *column)
+{
+	return column->key < 0 && (column->online || !view->online);
+}
+
+/* Those that go to Redis were checked at creation; of a view for training they are all. */
+static void
+check_types(const View *view)
+{
+	for (int i = 0; i < view->plan->ncolumns; i++)
+	{
+		const FeColumn *column = &view->plan->columns[i];
+
+		if (is_feature(view, column) && fe_feast_type(column->type) == FE_FEAST_NONE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("feature \"%s\" of feature view \"%s\" has no type of Feast's",
+							column->name, view->plan->name),
+					 errdetail("It is of type %s.", format_type_be(column->type)),
+					 errhint("Cast it in the definition, for instance %s::text.",
+							 quote_identifier(column->name))));
+	}
+}
+
 static void
 find_views(Repository *repo, Request *r)
 {
@@ -233,17 +259,11 @@ find_views(Repository *repo, Request *r)
 		View	   *view = lfirst(lc);
 
 		check_names(view);
+		check_types(view);
 		for (int i = 0; i < foreach_current_index(lc); i++)
 			check_case(view, list_nth(repo->views, i));
 		view->variable = fe_python_variable("view", view->plan->name, &repo->taken);
 	}
-}
-
-/* Is the column one of the features that Feast is to know? */
-static bool
-is_feature(const View *view, const FeColumn *column)
-{
-	return column->key < 0 && (column->online || !view->online);
 }
 
 /* ---- feature_store.yaml ------------------------------------------------------------- */
@@ -469,18 +489,10 @@ write_source(Repository *repo, const View *view)
 /* ---- feature views ------------------------------------------------------------------------ */
 
 static void
-write_field(Repository *repo, const View *view, const FeColumn *column, FeFeastType type)
+write_field(Repository *repo, const FeColumn *column, FeFeastType type)
 {
 	StringInfo	buf = &repo->body;
 
-	if (type == FE_FEAST_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("feature \"%s\" of feature view \"%s\" has no type of Feast's",
-						column->name, view->plan->name),
-				 errdetail("It is of type %s.", format_type_be(column->type)),
-				 errhint("Cast it in the definition, for instance %s::text.",
-						 quote_identifier(column->name))));
 	repo->used[fe_feast_element(type)] = true;
 	repo->uses_lists |= fe_feast_is_list(type);
 	appendStringInfoString(buf, "        Field(name=");
@@ -518,9 +530,9 @@ write_view(Repository *repo, const View *view)
 		const FeColumn *column = &plan->columns[i];
 
 		if (column->key >= 0)
-			write_field(repo, view, column, fe_feast_key_type(column->type, column->typmod));
+			write_field(repo, column, fe_feast_key_type(column->type, column->typmod));
 		else if (is_feature(view, column))
-			write_field(repo, view, column, fe_feast_type(column->type));
+			write_field(repo, column, fe_feast_type(column->type));
 	}
 	appendStringInfo(buf, "    ],\n    online=%s,\n    source=%s,\n)\n",
 					 view->online ? "True" : "False", source);
