@@ -258,7 +258,7 @@ store_file(const FeRepositoryRequest *r)
 	return buf.data;
 }
 
-/* ---- the function ----------------------------------------------------------------------------- */
+/* ---- the function ------------------------------------------------------------------ */
 
 static void
 put_file(ReturnSetInfo *rsinfo, const char *path, const char *content)
