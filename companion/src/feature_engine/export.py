@@ -1,0 +1,299 @@
+"""feature-engine export: a history table into a dataset of Parquet files.
+
+    TO/VIEW/date=2026-01-15/part-0.parquet   the rows of a slice (slices.py): always of that name
+    TO/VIEW/_feature_engine.json             which slices are written, and their fingerprints (manifest.py)
+    TO/VIEW.parquet                          everything in one file, with --compact
+
+An export looks which slices differ from what is written, and writes each of them anew, in a transaction
+of its own. Putting a file in place is atomic and no slice ever has two, so whatever the moment at which
+it is killed, readers see each row once; and to go on is simply to export.
+"""
+
+import datetime as dt
+import json
+import re
+import time
+import urllib.parse
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_engine import __version__, history as histories, slices
+from feature_engine.columns import convert, schema_of, select_list
+from feature_engine.manifest import OPTIONS, Manifest, column_list
+from feature_engine.parquet import Writer
+from feature_engine.problem import Problem
+
+PARTITION_NAMES = ("date", "event_date", "event_day", "event_date_utc")
+BATCH_ROWS = 64 * 1024
+SAVE_EVERY = 2.0  # seconds between two writings of the manifest while files are written
+UTC = dt.timezone.utc
+
+
+@dataclass(frozen=True)
+class Options:
+    slice: str = "day"
+    decimals: str = "float64"
+    infinite: str = "error"
+    lower: dt.datetime | None = None
+    upper: dt.datetime | None = None
+    compact: bool = False
+    adopt: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a cycle did."""
+
+    files: int = 0
+    rows: int = 0
+    removed: int = 0
+    complete: bool = True
+
+
+def folder_of(view):
+    """The view's name as that of a folder which nothing passes over."""
+    name = urllib.parse.quote(view, safe=" ")
+    return re.sub(r"^[._]", lambda found: f"%{ord(found.group()):02X}", name)
+
+
+class Exporter:
+    """One view into one target. The caller holds the target's lock (folder) while it is used."""
+
+    def __init__(self, database, target, history, options, stop, progress):
+        self._database = database
+        self._target = target
+        self._history = history
+        self._options = options
+        self._stop = stop
+        self._progress = progress
+        self._length = slices.LENGTHS[options.slice]
+        self.folder = folder_of(history.view)
+        self._saved = 0.0
+
+    # ---- a cycle ----
+
+    def cycle(self, recent_only=False):
+        """Brings the dataset up to what the table holds now; recent_only: from the last slice written on."""
+        manifest = self._load()
+        lower, upper = self._bounds(manifest, recent_only)
+        with self._database.transaction():
+            found = slices.survey(self._database, self._history.table, self._options.slice, lower, upper)
+            gone = self._gone(manifest, {each.start for each in found}, lower, upper)
+        changed = [each for each in found if self._differs(manifest, each)]
+        outcome = Outcome()
+        try:
+            self._write_all(manifest, changed, outcome)
+            for start in gone:
+                self._remove(manifest, start, outcome)
+        finally:
+            if outcome.files or outcome.removed:
+                manifest.save()
+        if self._options.compact and outcome.complete:
+            self._compact(manifest)
+        return outcome
+
+    def _bounds(self, manifest, recent_only):
+        lower, upper = self._options.lower, self._options.upper
+        lower = lower and slices.floor(lower, self._length)
+        upper = upper and slices.ceiling(upper, self._length)
+        if recent_only and manifest.slices:
+            last = max(parse_time(name) for name in manifest.slices)
+            lower = max(lower, last) if lower else last
+        return lower, upper
+
+    def _write_all(self, manifest, changed, outcome):
+        with self._progress(sum(each.rows for each in changed)) as progress:
+            for each in changed:
+                if self._stop.asked():
+                    outcome.complete = False
+                    return
+                outcome.rows += self._write(manifest, each.start, progress)
+                outcome.files += 1
+                if time.monotonic() - self._saved > SAVE_EVERY:
+                    manifest.save()
+                    self._saved = time.monotonic()
+
+    # ---- the dataset as it is ----
+
+    def _load(self):
+        """The manifest, made to fit; an error where this dataset and this history do not go together."""
+        options = {name: getattr(self._options, name) for name in OPTIONS}
+        manifest = Manifest.load(self._target, self.folder)
+        sizes = self._target.sizes(self.folder)
+        if manifest is None:
+            manifest = Manifest.new(self._target, self.folder, self._history, options, self._partition_name())
+            self._refuse_strangers(manifest, sizes)
+            manifest.save()
+            return manifest
+        self._check_same(manifest, options)
+        self._refuse_strangers(manifest, sizes)
+        for name, entry in list(manifest.slices.items()):
+            size = sizes.get(f"{self.folder}/{entry['file']}")
+            if size is None:
+                del manifest.slices[name]
+            elif size != entry["bytes"]:
+                entry["fingerprint"] = None  # not the file that was written: once more
+        if manifest.columns != column_list(self._history):
+            self._change_columns(manifest)
+        return manifest
+
+    def _partition_name(self):
+        taken = {column.name for column in self._history.columns}
+        return next(name for name in PARTITION_NAMES if name not in taken)
+
+    def _check_same(self, manifest, options):
+        where = self._target.where(self.folder)
+        for name, value in options.items():
+            if manifest.options[name] != value:
+                raise Problem(f'"{where}" was exported with --{name} {manifest.options[name]}',
+                              hint=f"Use the same, or another directory for --{name} {value}.")
+        if manifest.identity != self._history.identity:
+            if not self._options.adopt:
+                raise Problem(f'"{where}" was exported from another table than {self._history.table} is now',
+                              f"It came from {identity_text(manifest.identity)};"
+                              f" this is {identity_text(self._history.identity)}.",
+                              "If the table was restored from a dump or made anew and the dataset is to go on with"
+                              " it, add --adopt: days that the table has rows of are then written anew.")
+            manifest.adopt(self._history)
+            for entry in manifest.slices.values():
+                entry["fingerprint"] = None
+                entry["adopted"] = True
+
+    def _refuse_strangers(self, manifest, sizes):
+        """A file that we would not write would be read with ours."""
+        number = "0" if self._options.slice == "day" else r"\d\d"
+        ours = re.compile(rf"{re.escape(manifest.partition)}=\d{{4}}-\d\d-\d\d/part-{number}\.parquet")
+        for path in sizes:
+            name = path[len(self.folder) + 1:]
+            hidden = any(part.startswith((".", "_")) for part in name.split("/"))
+            if not hidden and not ours.fullmatch(name):
+                raise Problem(f'"{self._target.where(path)}" is not one of the files of this export',
+                              "Whoever reads the dataset would read it, too.",
+                              "Export to another directory, or move the file away.")
+
+    def _change_columns(self, manifest):
+        """New features: every file has the columns that the table has now, old ones with NULLs in the new."""
+        now = {column.name: str(column.type) for column in self._history.columns}
+        for name, arrow, kind in manifest.columns:
+            if now.get(name) != arrow:
+                raise Problem(f'column "{name}" of "{self._target.where(self.folder)}" is of type {kind}',
+                              f"In {self._history.table} " + (f"it is {now[name]} now." if name in now
+                                                              else "there is no such column any more."),
+                              "Export to another directory: files of one dataset have the same columns.")
+        for entry in manifest.slices.values():
+            self._widen(entry)
+        manifest.set_columns(self._history)
+        manifest.save()
+
+    def _widen(self, entry):
+        """One file, with NULLs in the columns that it lacks."""
+        path = f"{self.folder}/{entry['file']}"
+        schema = schema_of(self._history.columns)
+        with self._target.open(path) as source:
+            file = pq.ParquetFile(source)
+            if file.schema_arrow.names != schema.names:
+                with self._target.create(path) as name, self._writer(name, file.schema_arrow.metadata) as writer:
+                    for batch in file.iter_batches():
+                        self._stop.check()
+                        writer.write(widen(batch, schema))
+        entry["bytes"] = self._target.size(path)
+        entry["fingerprint"] = None
+
+    # ---- slices ----
+
+    def _differs(self, manifest, each):
+        entry = manifest.slices.get(name_of(each.start))
+        return entry is None or entry["fingerprint"] != each.fingerprint
+
+    def _gone(self, manifest, found, lower, upper):
+        """Slices whose rows have been deleted. Where a partition was dropped, what was exported stays."""
+        starts = [parse_time(name) for name, entry in manifest.slices.items() if not entry.get("adopted")]
+        starts = [start for start in starts if start not in found
+                  and (lower is None or lower <= start) and (upper is None or start < upper)]
+        return slices.covered(self._database, self._history.oid, starts) if starts else set()
+
+    def _file_of(self, manifest, start):
+        number = "0" if self._options.slice == "day" else f"{start:%H}"
+        return f"{manifest.partition}={start:%Y-%m-%d}/part-{number}.parquet"
+
+    def _write(self, manifest, start, progress):
+        """One slice, as one snapshot sees it; returns its number of rows."""
+        end = start + self._length
+        file = self._file_of(manifest, start)
+        path = f"{self.folder}/{file}"
+        table = self._history.table
+        with self._database.transaction():
+            seen = slices.survey(self._database, table, self._options.slice, start, end)
+            if not seen:  # gone since the first look: the next cycle sees to it
+                return 0
+            query = (f"SELECT {select_list(self._history.columns)} FROM {table}"
+                     f" WHERE {slices.range_condition(start, end)} ORDER BY {histories.order_of(self._history)}")
+            with self._target.create(path) as name:
+                rows = self._copy(query, name, start, progress)
+                if rows != seen[0].rows:
+                    raise Problem(f"read {rows} of the {seen[0].rows} rows of {table} from {name_of(start)}")
+        manifest.slices[name_of(start)] = {"file": file, "rows": rows, "bytes": self._target.size(path),
+                                           "fingerprint": seen[0].fingerprint}
+        return rows
+
+    def _copy(self, query, name, start, progress):
+        rows = 0
+        metadata = {"feature_engine": json.dumps(
+            {"view": self._history.view, "slice": name_of(start), "version": __version__})}
+        with self._writer(name, metadata) as writer, self._database.batches(query) as reader:
+            for batch in reader:
+                self._stop.check()
+                writer.write(convert(batch, self._history.columns, self._options.infinite))
+                rows += batch.num_rows
+                progress(batch.num_rows)
+        return rows
+
+    def _writer(self, name, metadata):
+        return Writer(name, schema_of(self._history.columns), metadata)
+
+    def _remove(self, manifest, start, outcome):
+        entry = manifest.slices.pop(name_of(start))
+        path = f"{self.folder}/{entry['file']}"
+        if path in self._target.sizes(path.rsplit("/", 1)[0]):
+            self._target.delete(path)
+        outcome.removed += 1
+
+    # ---- one file of all ----
+
+    def _compact(self, manifest):
+        path = f"{self.folder}.parquet"
+        digest = manifest.digest()
+        if manifest.compacted == digest and path in self._target.sizes("", recursive=False):
+            return
+        total = sum(entry["rows"] for entry in manifest.slices.values())
+        with self._target.create(path) as name, self._progress(total) as progress, \
+                self._writer(name, {"feature_engine": json.dumps({"view": self._history.view})}) as writer:
+            for file in manifest.files():
+                with self._target.open(f"{self.folder}/{file}") as source:
+                    for batch in pq.ParquetFile(source).iter_batches(batch_size=BATCH_ROWS):
+                        self._stop.check()
+                        writer.write(batch.replace_schema_metadata(None))
+                        progress(batch.num_rows)
+        manifest.set_compacted(digest)
+        manifest.save()
+
+
+def name_of(start):
+    """As in the manifest: 2026-01-15, or 2026-01-15T13 of an hour."""
+    return f"{start:%Y-%m-%dT%H}".removesuffix("T00")
+
+
+def parse_time(name):
+    return dt.datetime.fromisoformat(name if "T" not in name else f"{name}:00").replace(tzinfo=UTC)
+
+
+def widen(batch, schema):
+    arrays = [batch.column(field.name) if field.name in batch.schema.names
+              else pa.nulls(batch.num_rows, field.type) for field in schema]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def identity_text(identity):
+    return "database \"{database}\" of server {system}, table {table}".format(**identity)
