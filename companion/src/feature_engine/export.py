@@ -124,20 +124,39 @@ class Exporter:
         sizes = self._target.sizes(self.folder)
         if manifest is None:
             manifest = Manifest.new(self._target, self.folder, self._history, options, self._partition_name())
-            self._refuse_strangers(manifest, sizes)
-            manifest.save()
-            return manifest
         self._check_same(manifest, options)
-        self._refuse_strangers(manifest, sizes)
+        self._compare_files(manifest, {path[len(self.folder) + 1:]: size for path, size in sizes.items()})
+        if manifest.columns != column_list(self._history):
+            self._change_columns(manifest)
+        return manifest
+
+    def _compare_files(self, manifest, sizes):
+        """The manifest follows the files that are there."""
+        number = "0" if self._options.slice == "day" else r"(?P<hour>\d\d)"
+        ours = re.compile(rf"{re.escape(manifest.partition)}=(?P<day>\d{{4}}-\d\d-\d\d)/part-{number}\.parquet")
         for name, entry in list(manifest.slices.items()):
-            size = sizes.get(f"{self.folder}/{entry['file']}")
+            size = sizes.pop(entry["file"], None)
             if size is None:
                 del manifest.slices[name]
             elif size != entry["bytes"]:
                 entry["fingerprint"] = None  # not the file that was written: once more
-        if manifest.columns != column_list(self._history):
-            self._change_columns(manifest)
-        return manifest
+        for file in sizes:
+            if any(part.startswith((".", "_")) for part in file.split("/")):
+                continue
+            found = ours.fullmatch(file)
+            if not found:
+                raise Problem(f'"{self._target.where(self.folder)}/{file}" is not one of the files of this export',
+                              "Whoever reads the dataset would read it, too.",
+                              "Export to another directory, or move the file away.")
+            self._take_in(manifest, file, "T".join(filter(None, found.groups())))
+
+    def _take_in(self, manifest, file, name):
+        """A file that the manifest does not know: it is lost, or behind."""
+        entry = {"file": file, "fingerprint": None, "adopted": True}
+        with self._target.open(f"{self.folder}/{file}") as source:
+            entry["rows"] = pq.ParquetFile(source).metadata.num_rows
+        self._widen(entry)
+        manifest.slices[name] = entry
 
     def _partition_name(self):
         taken = {column.name for column in self._history.columns}
@@ -161,27 +180,8 @@ class Exporter:
                 entry["fingerprint"] = None
                 entry["adopted"] = True
 
-    def _refuse_strangers(self, manifest, sizes):
-        """A file that we would not write would be read with ours."""
-        number = "0" if self._options.slice == "day" else r"\d\d"
-        ours = re.compile(rf"{re.escape(manifest.partition)}=\d{{4}}-\d\d-\d\d/part-{number}\.parquet")
-        for path in sizes:
-            name = path[len(self.folder) + 1:]
-            hidden = any(part.startswith((".", "_")) for part in name.split("/"))
-            if not hidden and not ours.fullmatch(name):
-                raise Problem(f'"{self._target.where(path)}" is not one of the files of this export',
-                              "Whoever reads the dataset would read it, too.",
-                              "Export to another directory, or move the file away.")
-
     def _change_columns(self, manifest):
         """New features: every file has the columns that the table has now, old ones with NULLs in the new."""
-        now = {column.name: str(column.type) for column in self._history.columns}
-        for name, arrow, kind in manifest.columns:
-            if now.get(name) != arrow:
-                raise Problem(f'column "{name}" of "{self._target.where(self.folder)}" is of type {kind}',
-                              f"In {self._history.table} " + (f"it is {now[name]} now." if name in now
-                                                              else "there is no such column any more."),
-                              "Export to another directory: files of one dataset have the same columns.")
         for entry in manifest.slices.values():
             self._widen(entry)
         manifest.set_columns(self._history)
@@ -193,7 +193,8 @@ class Exporter:
         schema = schema_of(self._history.columns)
         with self._target.open(path) as source:
             file = pq.ParquetFile(source)
-            if file.schema_arrow.names != schema.names:
+            if not file.schema_arrow.equals(schema):
+                self._check_columns(path, file.schema_arrow, schema)
                 with self._target.create(path) as name, self._writer(name, file.schema_arrow.metadata) as writer:
                     for batch in file.iter_batches():
                         self._stop.check()
@@ -201,10 +202,18 @@ class Exporter:
         entry["bytes"] = self._target.size(path)
         entry["fingerprint"] = None
 
+    def _check_columns(self, path, old, new):
+        for field in old:
+            if field.name not in new.names or new.field(field.name).type != field.type:
+                now = f"of type {new.field(field.name).type}" if field.name in new.names else "not there"
+                raise Problem(f'column "{field.name}" of "{self._target.where(path)}" is of type {field.type}',
+                              f"In {self._history.table}, as it would be exported, it is {now}.",
+                              "Export to another directory: files of one dataset have the same columns.")
+
     # ---- slices ----
 
     def _differs(self, manifest, each):
-        entry = manifest.slices.get(name_of(each.start))
+        entry = manifest.slices.get(self._name_of(each.start))
         return entry is None or entry["fingerprint"] != each.fingerprint
 
     def _gone(self, manifest, found, lower, upper):
@@ -213,6 +222,10 @@ class Exporter:
         starts = [start for start in starts if start not in found
                   and (lower is None or lower <= start) and (upper is None or start < upper)]
         return slices.covered(self._database, self._history.oid, starts) if starts else set()
+
+    def _name_of(self, start):
+        """A slice as the manifest has it: 2026-01-15, or 2026-01-15T13 of an hour."""
+        return f"{start:%Y-%m-%d}" if self._options.slice == "day" else f"{start:%Y-%m-%dT%H}"
 
     def _file_of(self, manifest, start):
         number = "0" if self._options.slice == "day" else f"{start:%H}"
@@ -233,15 +246,15 @@ class Exporter:
             with self._target.create(path) as name:
                 rows = self._copy(query, name, start, progress)
                 if rows != seen[0].rows:
-                    raise Problem(f"read {rows} of the {seen[0].rows} rows of {table} from {name_of(start)}")
-        manifest.slices[name_of(start)] = {"file": file, "rows": rows, "bytes": self._target.size(path),
+                    raise Problem(f"read {rows} of the {seen[0].rows} rows of {table} from {self._name_of(start)}")
+        manifest.slices[self._name_of(start)] = {"file": file, "rows": rows, "bytes": self._target.size(path),
                                            "fingerprint": seen[0].fingerprint}
         return rows
 
     def _copy(self, query, name, start, progress):
         rows = 0
         metadata = {"feature_engine": json.dumps(
-            {"view": self._history.view, "slice": name_of(start), "version": __version__})}
+            {"view": self._history.view, "slice": self._name_of(start), "version": __version__})}
         with self._writer(name, metadata) as writer, self._database.batches(query) as reader:
             for batch in reader:
                 self._stop.check()
@@ -254,7 +267,7 @@ class Exporter:
         return Writer(name, schema_of(self._history.columns), metadata)
 
     def _remove(self, manifest, start, outcome):
-        entry = manifest.slices.pop(name_of(start))
+        entry = manifest.slices.pop(self._name_of(start))
         path = f"{self.folder}/{entry['file']}"
         if path in self._target.sizes(path.rsplit("/", 1)[0]):
             self._target.delete(path)
@@ -278,11 +291,6 @@ class Exporter:
                         progress(batch.num_rows)
         manifest.set_compacted(digest)
         manifest.save()
-
-
-def name_of(start):
-    """As in the manifest: 2026-01-15, or 2026-01-15T13 of an hour."""
-    return f"{start:%Y-%m-%dT%H}".removesuffix("T00")
 
 
 def parse_time(name):
