@@ -53,7 +53,8 @@ def problem(error):
     message, _, rest = message.partition("\n")
     detail = re.search(r"DETAIL:\s+(.*)", rest)
     hint = re.search(r"HINT:\s+(.*)", rest)
-    lost = isinstance(error, adbc_driver_manager.OperationalError) and not found
+    # the driver gives a lost connection no state
+    lost = found.group().startswith("FATAL") if found else isinstance(error, adbc_driver_manager.OperationalError)
     return Problem(message, detail and detail.group(1), hint and hint.group(1),
                    transient=lost or bool(TRANSIENT.match(state)))
 

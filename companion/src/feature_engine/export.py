@@ -13,7 +13,6 @@ import datetime as dt
 import json
 import re
 import time
-import urllib.parse
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -53,9 +52,9 @@ class Outcome:
 
 
 def folder_of(view):
-    """The view's name as that of a folder which nothing passes over."""
-    name = urllib.parse.quote(view, safe=" ")
-    return re.sub(r"^[._]", lambda found: f"%{ord(found.group()):02X}", name)
+    """The view's name as that of a folder: itself, but for what paths and patterns of paths would take otherwise."""
+    name = re.sub(r"[\x00-\x1f/\\%*?\[\]{}:]", lambda found: f"%{ord(found.group()):02X}", view)
+    return name.replace(".", "%2E") if name in (".", "..") else name
 
 
 class Exporter:

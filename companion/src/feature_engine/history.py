@@ -12,8 +12,8 @@ FIXED = ("event_timestamp", "created", "lsn", "is_deleted")
 HAS_EXTENSION = "SELECT to_regclass('feature_engine.feature_views') IS NOT NULL AS found"
 
 VIEWS = """
-SELECT name::text, offline, history::oid::int8 AS history, feast_project::text
-FROM feature_engine.feature_views WHERE NOT being_replaced IS TRUE OR offline ORDER BY 1"""
+SELECT name::text, history::oid::int8 AS history, feast_project::text
+FROM feature_engine.feature_views ORDER BY 1"""
 
 TABLE = """
 SELECT c.oid::int8 AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS qualified,
@@ -57,7 +57,7 @@ class History:
 
 
 def no_extension(database):
-    return Problem(f"the database has no extension feature_engine with feature views",
+    return Problem("the database has no extension feature_engine with feature views",
                    hint="Is it another database that is meant? (--dsn, PGDATABASE)")
 
 
