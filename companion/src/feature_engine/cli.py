@@ -10,10 +10,12 @@ from feature_engine import __version__, history as histories
 from feature_engine.columns import DECIMALS
 from feature_engine.database import Database
 from feature_engine.export import Exporter, Options
+from feature_engine.feast import OFFLINE, write_repository
 from feature_engine.problem import Problem
 from feature_engine.slices import LENGTHS
 from feature_engine.stopping import Aborted, Stop
 from feature_engine.target import open_target
+from feature_engine.training import write_training_set
 
 EPILOG = """exit status:
   0   done; also --follow that was told to stop
@@ -70,6 +72,8 @@ def make_parser():
     parser.add_argument("--version", action="version", version=f"feature-engine {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_export(commands)
+    add_training_set(commands)
+    add_feast(commands)
     return parser
 
 
@@ -116,6 +120,56 @@ def add_export(commands):
     parser.set_defaults(run=run_export)
 
 
+def add_training_set(commands):
+    parser = commands.add_parser(
+        "training-set", help="features as of the time of each entity row, to a Parquet file",
+        description="Writes what get_historical_features() returns to one Parquet file.")
+    parser.add_argument("--entities", required=True, metavar="SQL", help="query of the entity rows: keys, event_timestamp,"
+                        " and what else the training set is to hold")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--features", nargs="+", metavar="VIEW:FEATURE", help="VIEW:* for all of a view")
+    wanted.add_argument("--service", help="a feature service")
+    parser.add_argument("--max-age", metavar="INTERVAL", help="older values count as missing: '7 days'")
+    parser.add_argument("--full-feature-names", action="store_true", help="columns are called view__feature")
+    parser.add_argument("--known-only", action="store_true", help="without values that were computed later")
+    parser.add_argument("--to", required=True, metavar="FILE|s3://BUCKET/KEY")
+    add_connection(parser)
+    parser.add_argument("--decimals", choices=DECIMALS, default="float64", help="as of export")
+    parser.add_argument("--infinite", choices=("error", "null"), default="error", help="as of export")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_training_set)
+
+
+def add_feast(commands):
+    parser = commands.add_parser(
+        "feast", help="a Feast repository of the feature views",
+        description="Writes what feast_repository() generates, feature_store.yaml and features.py, for `feast apply`.")
+    parser.add_argument("--project", help="the Feast project; may be left out where there is only one")
+    parser.add_argument("--to", required=True, metavar="DIR")
+    parser.add_argument("--parquet", metavar="DIR|s3://BUCKET/PREFIX", help="the offline store is what was exported"
+                        " there, not the history tables")
+    for name, argument in OFFLINE.items():
+        parser.add_argument(f"--{name}", dest=argument, help=f"argument {argument} of feast_repository()")
+    add_connection(parser)
+    parser.set_defaults(run=run_feast)
+
+
+def run_feast(arguments, stop):
+    settings = {name: getattr(arguments, name) for name in OFFLINE.values()}
+    for path in write_repository(Database(arguments.dsn, stop), arguments.to, arguments.project, arguments.parquet,
+                                 settings):
+        print(path)
+    return 0
+
+
+def run_training_set(arguments, stop):
+    watched = sys.stderr.isatty() and not arguments.no_progress
+    rows = write_training_set(Database(arguments.dsn, stop, own_names=False), arguments, stop,
+                              progress_bar if watched else no_progress)
+    print(f"{arguments.to}: {rows} rows")
+    return 0
+
+
 # ---- export ----
 
 def run_export(arguments, stop):
@@ -157,7 +211,7 @@ class Session:
         arguments = self._arguments
         if arguments.table:
             return [(None, histories.find_table(self._database, arguments.table))]
-        views = histories.choose_views(self._database, arguments.view, arguments.project, arguments.all)
+        views = histories.choose_views(self._database, arguments.view, arguments.project)
         return [(view["name"], view["history"]) for view in views]
 
     def _export(self, view, oid, recent_only, quiet):

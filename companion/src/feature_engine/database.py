@@ -8,6 +8,7 @@ import contextlib
 import re
 
 import adbc_driver_manager
+import pyarrow as pa
 from adbc_driver_postgresql import StatementOptions, dbapi
 
 from feature_engine.problem import Problem
@@ -48,25 +49,29 @@ def problem(error):
     text = str(error)
     state = getattr(error, "sqlstate", None) or ""
     found = re.search(r"(?:ERROR|FATAL):\s+(.*?)(?=\n\n|\nLINE |\nQuery was|$)", text, re.DOTALL)
-    message = found.group(1) if found else re.sub(r"^[A-Z_]+: (\[libpq\] )?", "", text)
+    message = found.group(1) if found else re.sub(r"^([A-Z_]+: )?(\[libpq\] )?", "", text)
     message = re.split(r"\n?Query was: | SQLSTATE: ", message)[0].strip()
     message, _, rest = message.partition("\n")
     detail = re.search(r"DETAIL:\s+(.*)", rest)
     hint = re.search(r"HINT:\s+(.*)", rest)
     # the driver gives a lost connection no state
-    lost = found.group().startswith("FATAL") if found else isinstance(error, adbc_driver_manager.OperationalError)
+    lost = found.group().startswith("FATAL") if found else isinstance(error, (adbc_driver_manager.OperationalError,
+                                                                              OSError))
     return Problem(message, detail and detail.group(1), hint and hint.group(1),
                    transient=lost or bool(TRANSIENT.match(state)))
 
 
 class Database:
-    def __init__(self, dsn, stop):
-        """dsn: a libpq connection string or URI; what it leaves out comes from libpq's environment."""
+    def __init__(self, dsn, stop, own_names=True):
+        """dsn: a libpq connection string or URI; what it leaves out comes from libpq's environment.
+        own_names: all queries are ours; else names are looked up as the user's settings say."""
         self._stop = stop
         try:
             self._connection = dbapi.connect(dsn or "postgresql://")
             with self._connection.cursor() as cursor:
                 for name, value in SETTINGS.items():
+                    if name == "search_path" and not own_names:
+                        continue
                     cursor.execute(f"SET {name} = {value if name == 'search_path' else literal(value)}")
                 cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ,"
                                " READ ONLY")
@@ -93,7 +98,7 @@ class Database:
     def rows(self, query, *parameters):
         """The whole result, for small ones: a list of dictionaries."""
         with self.batches(query, *parameters) as reader:
-            return reader.read_all().to_pylist()
+            return [row for batch in reader for row in batch.to_pylist()]
 
     @contextlib.contextmanager
     def batches(self, query, *parameters):
@@ -106,9 +111,29 @@ class Database:
                 self._stop.cancels(cursor.adbc_cancel)
                 try:
                     cursor.execute(query, parameters or None)
-                    yield cursor.fetch_record_batch()
+                    yield Reader(cursor.fetch_record_batch(), self._stop)
                 finally:
                     self._stop.cancels(None)
         except adbc_driver_manager.Error as error:
             self._stop.check()
             raise problem(error) from error
+
+
+class Reader:
+    """Record batches; errors on the way (a division by zero in the last row) are told as those before."""
+
+    def __init__(self, reader, stop):
+        self._reader = reader
+        self._stop = stop
+        self.schema = reader.schema
+
+    def __iter__(self):
+        while True:
+            try:
+                batch = self._reader.read_next_batch()
+            except StopIteration:
+                return
+            except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
+                self._stop.check()
+                raise problem(error) from error
+            yield batch

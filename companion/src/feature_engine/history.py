@@ -11,9 +11,8 @@ FIXED = ("event_timestamp", "created", "lsn", "is_deleted")
 
 HAS_EXTENSION = "SELECT to_regclass('feature_engine.feature_views') IS NOT NULL AS found"
 
-VIEWS = """
-SELECT name::text, history::oid::int8 AS history, feast_project::text
-FROM feature_engine.feature_views ORDER BY 1"""
+VIEWS = "SELECT name::text, history::oid::int8 AS history FROM feature_engine.feature_views ORDER BY 1"
+OF_PROJECT = "SELECT name::text FROM feature_engine.feature_views WHERE feast_project = $1"
 
 TABLE = """
 SELECT c.oid::int8 AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS qualified,
@@ -61,12 +60,13 @@ def no_extension(database):
                    hint="Is it another database that is meant? (--dsn, PGDATABASE)")
 
 
-def choose_views(database, names, project, everything):
-    """Rows of VIEWS: those that are named, those of a Feast project, or all that have a history."""
+def choose_views(database, names, project):
+    """Rows of VIEWS: those that are named, or all that have a history, of a Feast project where one is given."""
     with database.transaction():
         if not database.rows(HAS_EXTENSION)[0]["found"]:
             raise no_extension(database)
         views = {row["name"]: row for row in database.rows(VIEWS)}
+        members = [row["name"] for row in database.rows(OF_PROJECT, project)] if project else list(views)
     for name in names:
         if name not in views:
             near = difflib.get_close_matches(name, views, 1)
@@ -78,11 +78,10 @@ def choose_views(database, names, project, everything):
                           hint=f"SELECT feature_engine.alter_feature_view('{name}', offline => true) begins one.")
     if names:
         return [views[name] for name in dict.fromkeys(names)]
-    chosen = [view for view in views.values() if view["history"] is not None
-              and (everything or view["feast_project"] == project)]
+    chosen = [views[name] for name in members if views[name]["history"] is not None]
     if not chosen:
         raise Problem("there is no feature view with a history"
-                      + ("" if everything else f' in the Feast project "{project}"'))
+                      + (f' in the Feast project "{project}"' if project else ""))
     return chosen
 
 

@@ -12,8 +12,8 @@ BYTES = 64 * 1024 * 1024
 class Writer:
     """Gathers batches into row groups."""
 
-    def __init__(self, path, schema, metadata):
-        """Rows come by event_timestamp."""
+    def __init__(self, path, schema, metadata, sorted_by="event_timestamp"):
+        """sorted_by: the column whose order the rows come in, None: in none."""
         schema = schema.with_metadata(metadata)
         self._schema = schema
         self._waiting = []
@@ -22,7 +22,7 @@ class Writer:
             path, schema, compression="zstd", version="2.6", write_statistics=True, write_page_index=True,
             # elements of lists are called "item", as Feast's inference of types expects
             use_compliant_nested_type=False,
-            sorting_columns=[pq.SortingColumn(schema.names.index("event_timestamp"))])
+            sorting_columns=sorted_by and [pq.SortingColumn(schema.names.index(sorted_by))])
 
     def write(self, batch):
         self._waiting.append(batch)

@@ -116,7 +116,7 @@ class Directory(Target):
         """Yields the name of a file to write; it becomes `path` when the block ends without an error."""
         final = self.full(path)
         folder = os.path.dirname(final)
-        with told(folder, transient=True):
+        with told(folder or ".", transient=True):
             make_directories(folder)
             handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.", suffix=TEMPORARY)
         try:
