@@ -67,7 +67,7 @@ help:
 	@echo 'make                 build the library        make install    install it (PG_CONFIG=...)'
 	@echo 'make test            run all test suites      make demo       show it live (KEEP=1: leave it up)'
 	@echo 'make test-regress    one suite: test-lint, test-unit, test-regress, test-isolation,'
-	@echo '                     test-tap, test-pgtap, test-oracle, test-torture, test-upgrade; TESTS="a b"'
+	@echo '                     test-tap, test-pgtap, test-oracle, test-python, test-torture, test-upgrade; TESTS="a b"'
 	@echo 'make test-long       tests of memory bounds with millions of rows (an hour, 20 GB of disk)'
 	@echo 'make test-matrix     the suites on PostgreSQL 15, 17 and 18, each in a Debian release of its own'
 	@echo '                     (root and network; VERSIONS="17 18" SUITES="..." choose)'
