@@ -136,7 +136,7 @@ def check_sql(db, want):
 def check_quotations():
     document = (DOCS / "clients.md").read_text()
     tap.ok(renewed(document) == document, "docs/clients.md quotes the examples as they are",
-           "run python3 test/clients/documents.py")
+           "run python3 test/python/documents.py")
     quoted = {path for path, _ in quotations(document)}
     files = {str(path.relative_to(DOCS)) for path in EXAMPLES.rglob("*.*") if path.suffix not in (".mod", ".sum")}
     tap.ok(quoted == files, "and it quotes all of them", f"{sorted(quoted ^ files)}")

@@ -4,7 +4,7 @@ A fenced block that follows a line with a link to a file of docs/examples, and n
 
     [examples/clients/read_features.py](examples/clients/read_features.py):
 
-is that file's text. `python3 test/clients/documents.py` writes it so; the tests only compare.
+is that file's text. `python3 test/python/documents.py` writes it so; the tests only compare.
 """
 import re
 import sys
