@@ -1,5 +1,6 @@
 """docs/clients.md, training sets in pandas: the example's rows are what get_features() returned at the labels'
 times, with pandas' types, in a DataFrame and in the Parquet file."""
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import psycopg
 import tap
 from documents import DOCS
 
+DIR = Path(os.environ["FE_DIR"])
 EXAMPLES = DOCS / "examples/clients"
 FEATURES = ["order_count_30d", "total_spend_30d", "last_status"]
 
@@ -59,24 +61,61 @@ def plain(value):
     return None if pd.isna(value) else float(value) if not isinstance(value, str) else value
 
 
-def main():
-    with psycopg.connect("", autocommit=True) as db:
-        served = live(db)
-    tap.ok(served[max(served)][1] == [1, served[max(served)][1][1], "returned"] and 3 in served[max(served)],
-           "features were served and have changed", str(served))
-    target = Path(os.environ["FE_DIR"]) / "training.parquet"
-    done = subprocess.run([sys.executable, str(EXAMPLES / "training_set.py"), str(target)], capture_output=True, text=True)
-    tap.ok(done.returncode == 0 and not done.stderr, "the example runs", done.stderr[-2000:])
+def wrong_rows(frame, served):
+    """Rows of a training set that are not what was served then, a line each."""
+    found = []
+    for row in frame.itertuples():
+        got = [plain(getattr(row, name)) for name in FEATURES]
+        want = [None if v is None else plain(v) for v in expected(served, row.customer_id, row.event_timestamp)]
+        if got != want:
+            found.append(f"{row.customer_id} at {row.event_timestamp}: {got}, not {want}")
+    return found
+
+
+def run(*command):
+    """Runs Python; what it printed, or None, and what it complained of."""
+    source = str(DOCS.parent / "companion/src")
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": source})
+    return (None if done.returncode else done.stdout), done.stderr[-2000:]
+
+
+def check_database(served):
+    target = DIR / "training.parquet"
+    out, errors = run(EXAMPLES / "training_set.py", target)
+    if not tap.ok(out == "" and not errors, "the example runs", errors):
+        return
     frame = pd.read_parquet(target)
     tap.ok(list(frame.columns) == ["customer_id", "event_timestamp", "label", *FEATURES] and len(frame) == 28,
            "one row for each label, its columns and the features", f"{list(frame.columns)} {len(frame)}")
     types = [str(frame[name].dtype) for name in FEATURES]
     tap.ok(types[:2] == ["Int64", "Float64"] and types[2].startswith("string"), "with pandas' types for missing values",
            str(types))
-    wrong = [f"{row.customer_id} at {row.event_timestamp}: {got}, not {want}" for row in frame.itertuples()
-             if (got := [plain(getattr(row, name)) for name in FEATURES]) !=
-             (want := [None if v is None else plain(v) for v in expected(served, row.customer_id, row.event_timestamp)])]
+    wrong = wrong_rows(frame, served)
     tap.ok(not wrong, "each has what was served at that time", "\n".join(wrong))
+
+
+def check_parquet(db, served):
+    folder, labels = DIR / "features", DIR / "labels.parquet"
+    out, errors = run("-m", "feature_engine", "export", "--view", "customer_features", "--to", folder)
+    tap.ok(out is not None, "the history is exported", errors)
+    rows = db.execute("SELECT customer_id, event_timestamp, label FROM labels").fetchall()
+    pd.DataFrame(rows, columns=["customer_id", "event_timestamp", "label"]).to_parquet(labels)
+    out, errors = run(EXAMPLES / "training_set_parquet.py", folder / "customer_features", labels)
+    if not tap.ok(out and not errors, "the example runs on the files", errors):
+        return
+    frame = pd.read_csv(io.StringIO(out))
+    frame["event_timestamp"] = pd.to_datetime(frame["event_timestamp"], format="ISO8601", utc=True)
+    wrong = wrong_rows(frame, served)
+    tap.ok(len(frame) == 28 and not wrong, "each has what was served at that time", "\n".join(wrong))
+
+
+def main():
+    with psycopg.connect("", autocommit=True) as db:
+        served = live(db)
+        tap.ok([len(step) for step in served.values()] == [2, 2, 3], "features were served", str(served))
+        check_database(served)
+        check_parquet(db, served)
     return tap.finish()
 
 
