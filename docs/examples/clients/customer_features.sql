@@ -1,3 +1,4 @@
+-- A table of orders, and what a model wants to know of each customer.
 CREATE TABLE orders (
     id bigserial PRIMARY KEY, customer_id int, total numeric(10,2), discount float8,
     status text, created_at timestamptz);
