@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "definition/batch.h"
 #include "definition/definition.h"
 
 PG_FUNCTION_INFO_V1(fe_check_feature_view);
@@ -84,76 +85,31 @@ current_watermark(const FePlan *plan)
 	return watermark;
 }
 
-/* Both sides at one T, as the owner of the definition. */
-static void
-compare_once(const FePlan *plan, int sample, List **differences)
+typedef struct Comparison
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	volatile FeWatermark old_watermark = fe_clock_set_watermark(current_watermark(plan));
-	FeTime		old = fe_clock_set_eval_time(fe_as_of_is_set ? fe_as_of : fe_clock_now());
+	const FePlan *plan;
+	int			sample;
+	MemoryContext cxt;			/* of the list */
+	List	  **differences;
+} Comparison;
 
-	PG_TRY();
-	{
-		Oid			userid;
-		int			sec;
-		int			nestlevel = NewGUCNestLevel();
+static void
+run_comparison(void *arg)
+{
+	Comparison *c = arg;
 
-		GetUserIdAndSecContext(&userid, &sec);
-		SetUserIdAndSecContext(plan->owner, sec | SECURITY_RESTRICTED_OPERATION);
-		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		fe_settings_fix(false);
-		/* T is set in this process only */
-		(void) set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		SPI_connect();
-		run(fe_check_statement(plan, sample));
-		collect(differences, cxt);
-		SPI_finish();
-		AtEOXact_GUC(false, nestlevel);
-		SetUserIdAndSecContext(userid, sec);
-	}
-	PG_FINALLY();
-	{
-		(void) fe_clock_set_eval_time(old);
-		(void) fe_clock_set_watermark(old_watermark);
-	}
-	PG_END_TRY();
+	run(fe_check_statement(c->plan, c->sample));
+	collect(c->differences, c->cxt);
 }
 
-/*
- * A view that skips rows cannot be compared while such rows are there: the batch
- * query raises their error.
- */
+/* Both sides at one T, as the owner of the definition. */
 static void
 compare(const FePlan *plan, int sample, List **differences)
 {
-	MemoryContext cxt = CurrentMemoryContext;
+	Comparison	c = {plan, sample, CurrentMemoryContext, differences};
 
-	if (plan->options.on_error != FE_ON_ERROR_SKIP)
-	{
-		compare_once(plan, sample, differences);
-		return;
-	}
-	PG_TRY();
-	{
-		compare_once(plan, sample, differences);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		if (edata->hint == NULL)
-			edata->hint = psprintf("Feature view \"%s\" has on_error => 'skip': it leaves out rows that "
-								   "raise an error, which its batch query cannot. Such rows must be "
-								   "corrected, or excluded by the definition, before the two can be "
-								   "compared.", plan->name);
-		ReThrowError(edata);
-	}
-	PG_END_TRY();
+	fe_batch_run(plan, fe_as_of_is_set ? fe_as_of : fe_clock_now(), current_watermark(plan),
+				 run_comparison, &c);
 }
 
 static bool
