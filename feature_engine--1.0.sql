@@ -1075,3 +1075,20 @@ FROM feature_view_catalog c
 COMMENT ON VIEW status IS
 'one row per feature view: state (waiting, backfilling, recovering, live, failed), the worker''s state, how far it is behind in bytes and seconds, WAL its slot holds back, progress of the backfill in percent, row images applied, late and expired ones and those skipped for an error (on_error; since state was built or loaded), entities and panes in memory and their bytes, entities waiting for Redis, pushes and failures, the last error (<insufficient privilege> but to the view''s owner and to pg_read_all_stats), the processes that the worker waits for, and the watermark of views that have one; of a view over changes() also the position from which on it has counted all changes (history_from), how many gaps there are and where the last one is (change_gaps has all); of a view with offline => true the rows recorded in its history and the failed attempts (since its state was built or loaded), and the event_timestamp of the last row';
 GRANT SELECT ON status TO PUBLIC;
+
+-- offline
+
+CREATE FUNCTION backfill_history(view text, "from" timestamptz, "to" timestamptz, step interval,
+	event_time text DEFAULT NULL) RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'fe_backfill_history';
+COMMENT ON FUNCTION backfill_history(text, timestamptz, timestamptz, interval, text) IS
+'computes history rows of a feature view for the instants from, from + step, ... up to, and returns how many it wrote: at each instant T the view''s query is run over its tables as they are now with T as the present, and an entity gets a row where its features differ from its last row. Rows that are there stay, and nothing is computed at or after the first instant that was recorded. created is the time of the call. event_time: the column of the source that tells when a row came to be; rows later than T are left out (views with aggregates without a window need it). Takes the view''s owner. Errors: a view over changes, is_final(), more than 100000 steps';
+
+CREATE FUNCTION skew_report(view text, "from" timestamptz, "to" timestamptz, instants integer DEFAULT 10,
+	event_time text DEFAULT NULL, lag interval DEFAULT '1 second',
+	OUT feature text, OUT compared bigint, OUT mismatches bigint, OUT missing bigint, OUT extra bigint,
+	OUT max_relative_error float8, OUT max_absolute_error float8, OUT example jsonb, OUT note text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 20 AS 'MODULE_PATHNAME', 'fe_skew_report';
+COMMENT ON FUNCTION skew_report(text, timestamptz, timestamptz, integer, text, interval) IS
+'compares the history of a feature view, which is what was served, with its query over the tables as they are now, at so many instants at which rows were recorded; a row for entities as a whole (feature is NULL), then one for each feature. compared: pairs; mismatches: those that differ (numbers by 1e-9 and more of their value, or of the greatest one that their aggregates take in), of which missing are not in the history and extra are only there; errors are the greatest ones of all pairs, also of those that count as equal; note says what is not compared. lag: what is recorded so soon after an instant does not count as a mismatch. event_time as in backfill_history. Takes SELECT on the view and on its history';

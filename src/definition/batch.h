@@ -79,9 +79,12 @@ extern char *fe_batch_expression(const FeBatch *b, Node *expr);
 extern void fe_batch_set_past(FeBatch *b, const char *event_time);
 /*
  * Why a column's value at a past T (-1: whether an entity was there) cannot be told
- * from the tables as they are now, a sentence; NULL: it can.
+ * from the tables as they are now, a sentence; NULL: it can.  *undated: with an
+ * event_time it could.
  */
-extern const char *fe_batch_past_problem(const FeBatch *b, int column);
+extern char *fe_batch_past_problem(const FeBatch *b, int column, bool *undated);
+/* Does HAVING depend on T other than through windows? */
+extern bool fe_batch_having_uses_time(const FePlan *plan);
 
 /* ---- batch_compare.c: two sides, value by value ----------------------------------------- */
 

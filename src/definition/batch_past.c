@@ -80,21 +80,37 @@ any_lifetime(const FePlan *plan, const Bitmapset *aggs)
 	return false;
 }
 
-const char *
-fe_batch_past_problem(const FeBatch *b, int column)
+char *
+fe_batch_past_problem(const FeBatch *b, int column, bool *undated)
 {
 	const FePlan *plan = b->plan;
-	FeAnalysis	a;
+	const char *what = column < 0 ? "HAVING" : psprintf("\"%s\"", plan->columns[column].name);
 	Node	   *expr = column < 0 ? (Node *) plan->having : (Node *) plan->columns[column].expr;
+	FeAnalysis	a;
 
 	fe_analysis_init(&a, NULL, NULL);
+	*undated = false;
 	if (fe_contains_final(&a, expr))
-		return _("It asks is_final(), and past watermarks are not stored.");
+		return psprintf(_("%s asks is_final(), and past watermarks are not stored."), what);
 	if (b->past == FE_PAST_COLUMN)
 		return NULL;
+	*undated = true;
 	if (column < 0 && b->past == FE_PAST_NONE && !where_moves(plan))
-		return _("No window tells which rows were there.");
+		return pstrdup(_("No window tells which rows were there already."));
 	if (any_lifetime(plan, column < 0 ? plan->having_aggs : plan->columns[column].aggs))
-		return _("It is made from an aggregate without a window.");
+		return psprintf(_("%s has an aggregate without a window, which takes in all rows that are there now."),
+						what);
+	*undated = false;
 	return NULL;
+}
+
+bool
+fe_batch_having_uses_time(const FePlan *plan)
+{
+	FeAnalysis	a;
+
+	fe_analysis_init(&a, NULL, NULL);
+	return plan->having != NULL &&
+		(fe_contains_now(&a, (Node *) plan->having, NULL) ||
+		 fe_plan_aggs_use_time(plan, plan->having_aggs));
 }

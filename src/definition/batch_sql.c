@@ -213,9 +213,11 @@ append_window_times(FeBatch *b, const char *sep)
 		return sep;
 	appendStringInfo(&b->sql, "%s(least(", sep);
 	for (int i = 0; i < plan->ntracks; i++)
-		appendStringInfo(&b->sql, "%s%s", i ? ", " : "",
-						 utc_time(fe_batch_expression(b, list_nth(plan->rowexprs, plan->tracks[i].expr)),
-								  plan->tracks[i].type));
+	{
+		char	   *time = fe_batch_expression(b, list_nth(plan->rowexprs, plan->tracks[i].expr));
+
+		appendStringInfo(&b->sql, "%s%s", i ? ", " : "", utc_time(time, plan->tracks[i].type));
+	}
 	appendStringInfoString(&b->sql, ") <= feature_engine.now()) IS NOT FALSE");
 	return " AND ";
 }

@@ -80,7 +80,8 @@ append_comparison(FeBatch *b)
 			appendStringInfo(sql, " UNION ALL SELECT %s, a, b FROM (SELECT v%d_0, v%d_1) AS t(a, b) "
 							 "WHERE n0 = 1 AND n1 = 1 AND a IS DISTINCT FROM b "
 							 "AND NOT coalesce(%s, false)",
-							 quote_literal_cstr(plan->columns[i].name), i, i, fe_batch_same_value(b, i));
+							 quote_literal_cstr(plan->columns[i].name), i, i,
+							 fe_batch_same_value(b, i));
 	appendStringInfoString(sql, ") AS d");
 }
 

@@ -235,7 +235,6 @@ extern void fe_split_windows(const FeAnalysis *a, List *terms, const char *what,
 extern void fe_check_window(const FeWindow *window, const FeAnalysis *a, int location);
 /* window_functions.c: an argument of a call of rolling() and its kin; ERROR: months or years. */
 extern int64 fe_window_usecs(const Interval *interval, const char *name);
-extern char *fe_format_usecs(int64 usecs);
 
 /* ---- group_window.c --------------------------------------------------------- */
 

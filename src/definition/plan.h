@@ -16,6 +16,7 @@
 #include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
+#include "utils/timestamp.h"
 #include "aggregate/aggregate.h"
 #include "runtime/runtime.h"
 #include "window/window.h"
@@ -346,6 +347,10 @@ extern FePlan *fe_plan_by_relation(Oid relation, bool missing_ok);
 extern List *fe_plan_list(bool *extension_installed);	/* list of int */
 /* Those of them that the current transaction has written, and not committed yet. */
 extern List *fe_plan_list_uncommitted(void);
+/* Microseconds of an interval; false: it has months or is out of range. */
+extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
+/* As an interval literal of days and a time. */
+extern char *fe_format_usecs(int64 usecs);
 /* Called when the catalogue may have changed (relcache invalidation of the
  * catalogue table, or its appearance): a counter that workers compare. */
 extern uint64 fe_catalog_change_count(void);

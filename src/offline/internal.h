@@ -154,6 +154,11 @@ typedef struct FeOfflinePartition
 extern List *fe_offline_partitions(const FeOffline *h);
 /* Sees to it that rows of this time have a place; SPI is connected. */
 extern void fe_offline_make_room(FeOffline *h, FeTime T);
+/*
+ * The same without a writer.  True: there was one already, for the times from lo up
+ * to hi.
+ */
+extern bool fe_offline_make_partition(const FePlan *plan, FeTime T, FeTime *lo, FeTime *hi);
 extern char *fe_offline_time_literal(FeTime t);
 
 /* ---- vanished.c ---- */

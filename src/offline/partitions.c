@@ -2,7 +2,7 @@
  * partitions.c
  *		The partitions of a history: a month each, or a day.
  *
- * In the pusher, in its transactions.  A partition is made as a table of its own
+ * In the pusher, and in backfill_history().  A partition is made as a table of its own
  * and then attached, for which readers and writers of the others do not wait (ADD
  * and DROP of whole partitions: retention.c).  Bounds are cut where others are in
  * the way: those of months where there are days now, or the user's own.
@@ -40,9 +40,9 @@ bound_time(PartitionBoundInfo bounds, int i)
 
 /* *has_default: there is one for all other times. */
 static List *
-read_partitions(const FeOffline *h, bool *has_default)
+read_partitions(const FePlan *plan, bool *has_default)
 {
-	Relation	rel = table_open(h->plan->history, AccessShareLock);
+	Relation	rel = table_open(plan->history, AccessShareLock);
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
 	PartitionBoundInfo bounds = desc->boundinfo;
 	List	   *result = NIL;
@@ -70,7 +70,7 @@ fe_offline_partitions(const FeOffline *h)
 {
 	bool		has_default;
 
-	return read_partitions(h, &has_default);
+	return read_partitions(h->plan, &has_default);
 }
 
 /* ---- new ones --------------------------------------------------------------------------- */
@@ -82,16 +82,16 @@ time_of_date(int year, int month, int day)
 }
 
 static bool
-by_day(const FeOffline *h)
+by_day(const FePlan *plan)
 {
-	int64		retention = h->plan->options.history_retention;
+	int64		retention = plan->options.history_retention;
 
 	return retention > 0 && retention <= DAYS_UP_TO;
 }
 
 /* The month or day, in UTC, that holds t; its name. */
 static char *
-slice_of(const FeOffline *h, FeTime t, FeTime *lo, FeTime *hi)
+slice_of(const FePlan *plan, FeTime t, FeTime *lo, FeTime *hi)
 {
 	int64		days = t / USECS_PER_DAY;
 	int			year;
@@ -101,7 +101,7 @@ slice_of(const FeOffline *h, FeTime t, FeTime *lo, FeTime *hi)
 	if (t < 0 && t % USECS_PER_DAY != 0)
 		days--;
 	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	if (by_day(h))
+	if (by_day(plan))
 	{
 		*lo = days * USECS_PER_DAY;
 		*hi = *lo + USECS_PER_DAY;
@@ -112,7 +112,7 @@ slice_of(const FeOffline *h, FeTime t, FeTime *lo, FeTime *hi)
 	return psprintf("p%04d%02d", year, month);
 }
 
-/* The pusher's time zone is UTC. */
+/* The pusher's time zone is UTC; elsewhere DateStyle is ISO, which has the offset. */
 char *
 fe_offline_time_literal(FeTime t)
 {
@@ -121,13 +121,12 @@ fe_offline_time_literal(FeTime t)
 }
 
 static void
-create_partition(FeOffline *h, const char *label, FeTime lo, FeTime hi)
+create_partition(const FePlan *plan, const char *label, FeTime lo, FeTime hi)
 {
-	Oid			schema = get_rel_namespace(h->plan->history);
-	char	   *name = ChooseRelationName(get_rel_name(h->plan->history), NULL, label, schema,
-										  false);
+	Oid			schema = get_rel_namespace(plan->history);
+	char	   *name = ChooseRelationName(get_rel_name(plan->history), NULL, label, schema, false);
 	char	   *part = quote_qualified_identifier(get_namespace_name(schema), name);
-	char	   *table = fe_history_name(h->plan->history);
+	char	   *table = fe_history_name(plan->history);
 
 	fe_offline_execute(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
 								" INCLUDING STORAGE INCLUDING GENERATED)", part, table));
@@ -136,26 +135,24 @@ create_partition(FeOffline *h, const char *label, FeTime lo, FeTime hi)
 								fe_offline_time_literal(hi)));
 }
 
-void
-fe_offline_make_room(FeOffline *h, FeTime T)
+bool
+fe_offline_make_partition(const FePlan *plan, FeTime T, FeTime *covered_lo, FeTime *covered_hi)
 {
 	FeTime		lo;
 	FeTime		hi;
 	bool		has_default;
 	ListCell   *lc;
-	char	   *label;
+	char	   *label = slice_of(plan, T, &lo, &hi);
 
-	h->covered_lo = h->covered_hi = 0;	/* until it is certain */
-	label = slice_of(h, T, &lo, &hi);
-	foreach(lc, read_partitions(h, &has_default))
+	foreach(lc, read_partitions(plan, &has_default))
 	{
 		FeOfflinePartition *p = lfirst(lc);
 
 		if (p->lo <= T && T < p->hi)
 		{
-			h->covered_lo = p->lo;
-			h->covered_hi = p->hi;
-			return;
+			*covered_lo = p->lo;
+			*covered_hi = p->hi;
+			return true;
 		}
 		if (p->hi <= T)
 			lo = Max(lo, p->hi);
@@ -163,5 +160,14 @@ fe_offline_make_room(FeOffline *h, FeTime T)
 			hi = Min(hi, p->lo);
 	}
 	if (!has_default)
-		create_partition(h, label, lo, hi);
+		create_partition(plan, label, lo, hi);
+	return false;
+}
+
+void
+fe_offline_make_room(FeOffline *h, FeTime T)
+{
+	/* until it is certain */
+	h->covered_lo = h->covered_hi = 0;
+	(void) fe_offline_make_partition(h->plan, T, &h->covered_lo, &h->covered_hi);
 }
