@@ -26,7 +26,8 @@ pg.execute("""SELECT create_feature_view('customer_orders', $$
     SELECT customer_id, count(*) AS n, sum(total) AS spent, last(status, created_at) AS last_status,
            max(created_at) AS last_at, bool_or(total > 100) AS large, last_n(status, created_at, 2) AS statuses,
            '\\x01'::bytea AS raw, 7 AS seven
-    FROM orders GROUP BY customer_id$$, offline => true, online => '{}', redis_layout => 'feast', feast_project => 'shop')""")
+    FROM orders GROUP BY customer_id$$,
+    offline => true, online => '{}', redis_layout => 'feast', feast_project => 'shop')""")
 
 
 # The history, as of fixed times; customer 2 goes away, customer 4 is never there.

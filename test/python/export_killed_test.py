@@ -38,8 +38,8 @@ def killed(to, point, nth, *arguments, saving=""):
 
 to = fresh("once")
 data = f"{to}/busy"
-for point, nth, saving in (("group", 1, ""), ("group", 8, ""), ("rename", 1, "yes"), ("rename", 6, "yes"), ("renamed", 1, ""),
-                           ("renamed", 5, "yes"), ("manifest", 2, "yes")):
+for point, nth, saving in (("group", 1, ""), ("group", 8, ""), ("rename", 1, "yes"), ("rename", 6, "yes"),
+                           ("renamed", 1, ""), ("renamed", 5, "yes"), ("manifest", 2, "yes")):
     if killed(to, point, nth, saving=saving):
         is_part(data, f"{point} {nth}")
 succeeds(export("busy_history", to), "a rerun", "busy: ")

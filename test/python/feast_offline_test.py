@@ -7,10 +7,9 @@ import re
 
 import feast
 import pandas
-import pyarrow
-import pyarrow.parquet
 from psycopg.types import TypeInfo
 
+import exporting
 import feast_repo
 import tap
 
@@ -45,22 +44,27 @@ SELECT create_feature_service('both', ARRAY['kinds_then:f8', 'pair:*']);
 pg.execute("SELECT sync()")
 TypeInfo.fetch(pg, "mood").register(pg)
 pg.execute("""
-CREATE TABLE IF NOT EXISTS kinds_then_2026 PARTITION OF kinds_then_history FOR VALUES FROM ('2026-01-01Z') TO ('2026-03-01Z');
-CREATE TABLE IF NOT EXISTS pair_2026 PARTITION OF pair_history FOR VALUES FROM ('2026-01-01Z') TO ('2026-03-01Z');
-INSERT INTO kinds_then_history (id, event_timestamp, created, lsn, is_deleted, b, i2, i4, i8, f4, f8, d, t, v, e, n, raw,
-    tz, ts, day, bs, i2s, i4s, i8s, f4s, f8s, texts, moods, days) VALUES
- (1, '2026-01-10 00:00Z', '2026-01-10 00:00Z', '0/1', false, true, -5, -70000, 9007199254740991, 1.5, 0.1, 0.25, 'Жук "q"', 'v', 'angry "x"', 'nm', '\\x00ff0a',
+CREATE TABLE kinds_then_2026 PARTITION OF kinds_then_history FOR VALUES FROM ('2026-01-01Z') TO ('2026-03-01Z');
+CREATE TABLE pair_2026 PARTITION OF pair_history FOR VALUES FROM ('2026-01-01Z') TO ('2026-03-01Z');
+INSERT INTO kinds_then_history (id, event_timestamp, created, lsn, is_deleted,
+    b, i2, i4, i8, f4, f8, d, t, v, e, n, raw, tz, ts, day, bs, i2s, i4s, i8s, f4s, f8s, texts, moods, days) VALUES
+ (1, '2026-01-10 00:00Z', '2026-01-10 00:00Z', '0/1', false,
+  true, -5, -70000, 9007199254740991, 1.5, 0.1, 0.25, 'Жук "q"', 'v', 'angry "x"', 'nm', '\\x00ff0a',
   '2026-01-09 10:00:00.123456Z', '2026-01-09 12:34:56', '1969-07-20',
   '{t,f}', '{1,-2}', '{3,-4}', '{5,-6}', '{0.5,-1}', '{0.1,1e300}', '{a,"b,c",""}', '{calm}', '{2026-01-15,1969-07-20}'),
  (1, '2026-01-20 00:00Z', '2026-01-20 00:00Z', '0/2', false, false, 0, 0, 0, 0, 0, 0, '', '', 'calm', '', '',
-  '1970-01-01Z', '1970-01-01', '1970-01-01', '{f}', '{0}', '{0}', '{0}', '{0}', '{0}', '{""}', '{calm}', '{1970-01-01}'),
- (1, '2026-02-01 00:00Z', '2026-02-01 00:00Z', '0/3', true, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+  '1970-01-01Z', '1970-01-01', '1970-01-01', '{f}', '{0}', '{0}', '{0}', '{0}', '{0}', '{""}',
+  '{calm}', '{1970-01-01}'),
+ (1, '2026-02-01 00:00Z', '2026-02-01 00:00Z', '0/3', true,
+  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
  (2, '2026-01-15 06:00Z', '2026-01-15 06:00Z', '0/4', false, NULL, 1, 2, 3, NULL, 'NaN', NULL, 'two', NULL, NULL, NULL, NULL,
   '2026-01-01Z', NULL, '2026-01-01', NULL, '{7}', '{7}', '{7}', '{7}', '{7}', '{x}', NULL, NULL);
 INSERT INTO pair_history (merchant, id, event_timestamp, created, lsn, is_deleted, orders, spent) VALUES
- ('ACME', 1, '2026-01-10Z', '2026-01-10Z', '0/1', false, 1, 10.5), ('ACME', 1, '2026-01-10 06:00Z', '2026-01-10Z', '0/1', false, 2, 12),
- ('x"y', 1, '2026-01-10Z', '2026-01-10Z', '0/1', false, 7, 0.1), ('ACME', 2, '2026-01-15Z', '2026-01-15Z', '0/1', false, 3, NULL);
+ ('ACME', 1, '2026-01-10Z', '2026-01-10Z', '0/1', false, 1, 10.5),
+ ('ACME', 1, '2026-01-10 06:00Z', '2026-01-10Z', '0/1', false, 2, 12),
+ ('x"y', 1, '2026-01-10Z', '2026-01-10Z', '0/1', false, 7, 0.1),
+ ('ACME', 2, '2026-01-15Z', '2026-01-15Z', '0/1', false, 3, NULL);
 """)
 KINDS = ("b i2 i4 i8 f4 f8 d t v e n raw tz ts day bs i2s i4s i8s f4s f8s texts moods days").split()
 ENTITIES = [  # id, merchant, instant
@@ -95,7 +99,8 @@ def normal(value):
         return (value if value.tzinfo else value.tz_localize("UTC")).tz_convert("UTC")
     if isinstance(value, datetime.date):
         return pandas.Timestamp(value, tz="UTC")
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53 else value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 2**53 else value
 
 
 def ours(features, max_age=None):
@@ -109,14 +114,15 @@ def ours(features, max_age=None):
 
 def theirs(store, features):
     """Feast's rows of the same."""
-    entities = pandas.DataFrame([{"row_no": n, "id": key, "merchant": merchant, "event_timestamp": pandas.Timestamp(at(instant))}
-                                 for n, (key, merchant, instant) in enumerate(ENTITIES)])
+    entities = pandas.DataFrame(
+        [{"row_no": n, "id": key, "merchant": merchant, "event_timestamp": pandas.Timestamp(at(instant))}
+         for n, (key, merchant, instant) in enumerate(ENTITIES)])
     frame = store.get_historical_features(entity_df=entities, features=features).to_df()
     return sorted(frame.to_dict("records"), key=lambda row: row["row_no"])
 
 
 def compare(name, columns, got, want, all_rows=True):
-    """Row by row. Feast's file store leaves rows out for whose keys it has only newer or too old rows: NULLs of ours."""
+    """Row by row. Feast's file store leaves out rows whose keys have only newer or too old rows: NULLs of ours."""
     there = {row["row_no"] for row in got}
     lost = [row for row in want if row["row_no"] not in there]
     tap.ok(not (all_rows and lost) and all(row[column] is None for row in lost for column in columns),
@@ -145,39 +151,18 @@ compare_store("postgres", feast_repo.apply("shop", "project=shop"))
 
 # ---- Parquet: what `feature-engine export --compact` writes ------------------------------------------------
 
-ARROW = {"bool": pyarrow.bool_(), "int2": pyarrow.int32(), "int4": pyarrow.int32(), "int8": pyarrow.int64(),
-         "float4": pyarrow.float32(), "float8": pyarrow.float64(), "bytea": pyarrow.binary(),
-         **{kind: pyarrow.timestamp("us", tz="UTC") for kind in ("timestamptz", "timestamp", "date")}}
-
-
-def export(view, folder):
-    columns = pg.execute("SELECT attname, atttypid::regtype::text, (SELECT b.typname FROM pg_type b WHERE b.oid = CASE WHEN t.typcategory = 'A'"
-                         " THEN t.typelem WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END), t.typcategory = 'A'"
-                         " FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid WHERE attrelid = %s::regclass AND attnum > 0"
-                         " AND attname NOT IN ('lsn') ORDER BY attnum", (view + "_history",)).fetchall()
-    schema, terms = [], []
-    for column, _, kind, is_list in columns:
-        arrow = ARROW.get(kind, pyarrow.string())
-        cast = "::timestamptz" if kind in ("date", "timestamp") else "" if kind in ARROW else "::text"  # in UTC
-        terms.append(f'"{column}"{cast}{"[]" if is_list and cast else ""} AS "{column}"')
-        schema.append((column, pyarrow.list_(arrow) if is_list else arrow))
-    rows = pg.execute(f"SELECT {', '.join(terms)} FROM {view}_history ORDER BY event_timestamp")
-    names = [column.name for column in rows.description]
-    table = pyarrow.Table.from_pylist([dict(zip(names, row)) for row in rows], schema=pyarrow.schema(schema))
-    folder.mkdir(exist_ok=True)
-    pyarrow.parquet.write_table(table, folder / f"{view}.parquet")
-
-
 parquet = feast_repo.DIR / "parquet"
 for each in ("kinds_then", "pair"):
-    export(each, parquet)
-compare_store("parquet", feast_repo.apply("files", "project=shop", "offline_source=parquet", f"parquet_path={parquet}/"), all_rows=False)
+    exporting.succeeds(exporting.run("export", "--view", each, "--to", str(parquet), "--compact"), f"export of {each}")
+compare_store("parquet", feast_repo.apply("files", "project=shop", "offline_source=parquet", f"parquet_path={parquet}/"),
+              all_rows=False)
 
 # ---- materialize: another online store, as of a day ------------------------------------------------------------
 
 folder = feast_repo.write("sqlite", "project=shop")
 config = folder / "feature_store.yaml"
-config.write_text(re.sub(r"online_store:\n(  .*\n)+", "online_store:\n  type: sqlite\n  path: online.db\n", config.read_text()))
+config.write_text(re.sub(r"online_store:\n(  .*\n)+", "online_store:\n  type: sqlite\n  path: online.db\n",
+                         config.read_text()))
 feast_repo.feast(folder, "apply")
 feast_repo.feast(folder, "materialize", "2026-01-01T00:00:00", "2026-01-21T00:00:00")
 store = feast.FeatureStore(repo_path=str(folder))
@@ -192,8 +177,10 @@ pg.execute("INSERT INTO kinds (id, i8, t) VALUES (1, 77, 'live')")
 pg.execute("SELECT sync(redis => true)")
 feast_repo.feast(feast_repo.DIR / "shop", "materialize", "2026-01-01T00:00:00", "2026-01-21T00:00:00")
 store = feast.FeatureStore(repo_path=str(feast_repo.DIR / "shop"))
-answer = store.get_online_features(features=["kinds_then:i8", "kinds_then:t"], entity_rows=[{"id": 1}, {"id": 2}]).to_dict()
-tap.ok(answer["i8"] == [77, 3] and answer["t"] == ["live", "two"], "materialize: no newer value is overwritten", repr(answer))
+answer = store.get_online_features(features=["kinds_then:i8", "kinds_then:t"],
+                                   entity_rows=[{"id": 1}, {"id": 2}]).to_dict()
+tap.ok(answer["i8"] == [77, 3] and answer["t"] == ["live", "two"], "materialize: no newer value is overwritten",
+       repr(answer))
 
 # ---- without a history -----------------------------------------------------------------------------------------------
 
@@ -203,5 +190,6 @@ store = feast_repo.apply("online_only", "project=online_only")
 past, future = (store.get_historical_features(
     entity_df=pandas.DataFrame([{"merchant": "ACME", "event_timestamp": pandas.Timestamp(instant)}]),
     features=["no_history:highest"]).to_df()["highest"].tolist() for instant in ("2020-01-01T00:00Z", "2100-01-01T00:00Z"))
-tap.ok(normal(past[0]) is None and future == [9.0], "a view without a history has the values of now, and no past", repr((past, future)))
+tap.ok(normal(past[0]) is None and future == [9.0], "a view without a history has the values of now, and no past",
+       repr((past, future)))
 raise SystemExit(tap.finish())
