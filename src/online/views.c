@@ -41,7 +41,6 @@ fe_push_utf8(const char *text)
 }
 
 static void
-static void
 add_column(FePushView *view, int i)
 {
 	const FeColumn *column = &view->plan->columns[i];
