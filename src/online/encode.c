@@ -31,11 +31,12 @@ fe_encode_settings(void)
 }
 
 char *
-fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len)
+fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len,
+				const char **problem)
 {
-	char	   *text = view->layout->value(col, value, len);
+	char	   *text = view->layout->value(col, value, len, problem);
 
-	if (*len > MAX_VALUE)
+	if (text != NULL && *len > MAX_VALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("value of %d bytes is too long for Redis", *len)));

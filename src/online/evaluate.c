@@ -128,11 +128,27 @@ fe_push_any_null(const FePlan *plan, const bool *nulls)
 	return false;
 }
 
+/* Counts a field that is left out, and shows why. */
+static void
+note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, const char *why)
+{
+	char		message[FE_ERROR_LEN];
+
+	pg_atomic_fetch_add_u64(&p->db->push_field_errors, 1);
+	if (col != NULL)
+		snprintf(message, sizeof(message), "feature \"%s\" of feature view \"%s\": %s",
+				 view->plan->columns[col->column].name, view->plan->name, why);
+	else
+		snprintf(message, sizeof(message), "feature view \"%s\": %s", view->plan->name, why);
+	fe_push_note_error(p, message);
+}
+
 /* A column's value for the history, and its text for Redis. */
 static void
-take_column(FePushView *view, FeOutputProgram *prog, int i, FeEvaluated *ev)
+take_column(FePusher *p, FePushView *view, FeOutputProgram *prog, int i, FeEvaluated *ev)
 {
 	FePushColumn *col = &view->columns[i];
+	const char *problem = NULL;
 	bool		isnull;
 	Datum		value = fe_output_program_column(prog, col->column, &isnull);
 
@@ -144,8 +160,12 @@ take_column(FePushView *view, FeOutputProgram *prog, int i, FeEvaluated *ev)
 		if (!isnull)
 			ev->features[i] = datumCopy(value, att->attbyval, att->attlen);
 	}
-	if (i < view->ncolumns)
-		ev->v.texts[i] = isnull ? NULL : fe_encode_value(view, col, value, &ev->v.lens[i]);
+	if (i >= view->ncolumns)
+		return;
+	ev->v.texts[i] = isnull ? NULL :
+		fe_encode_value(view, col, value, &ev->v.lens[i], &problem);
+	if (problem != NULL)
+		note_field_error(p, view, col, problem);
 }
 
 static void
@@ -155,22 +175,6 @@ leave_out_column(const FePushView *view, int i, FeEvaluated *ev)
 		ev->feature_nulls[i] = true;
 	if (i < view->ncolumns)
 		ev->v.texts[i] = NULL;
-}
-
-/* Counts a field that is left out, and shows why. */
-static void
-note_field_error(FePusher *p, FePushView *view, const FePushColumn *col, ErrorData *edata)
-{
-	char		message[FE_ERROR_LEN];
-
-	pg_atomic_fetch_add_u64(&p->db->push_field_errors, 1);
-	if (col != NULL)
-		snprintf(message, sizeof(message), "feature \"%s\" of feature view \"%s\": %s",
-				 view->plan->columns[col->column].name, view->plan->name, edata->message);
-	else
-		snprintf(message, sizeof(message), "feature view \"%s\": %s",
-				 view->plan->name, edata->message);
-	fe_push_note_error(p, message);
 }
 
 /* The row is one of the view's; its values are the program's input then. */
@@ -232,7 +236,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 				fe_output_program_input(col->prog, ev->values, ev->nulls, T);
 			}
 			if (ev->exists)
-				take_column(view, col->prog, i, ev);
+				take_column(p, view, col->prog, i, ev);
 			fe_output_program_reset(col->prog);
 		}
 		ReleaseCurrentSubTransaction();
@@ -249,7 +253,7 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		drop_column_program(col);
-		note_field_error(p, view, col, edata);
+		note_field_error(p, view, col, edata->message);
 		leave_out_column(view, i, ev);
 	}
 	PG_END_TRY();
@@ -291,7 +295,7 @@ evaluate_columns(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEva
 			continue;
 		}
 		view->at_column = i;
-		take_column(view, view->prog, i, ev);
+		take_column(p, view, view->prog, i, ev);
 	}
 	view->at_column = NO_COLUMN;
 	fe_output_program_reset(view->prog);
@@ -422,6 +426,13 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 		return;
 	}
 	ev->v.key = fe_encode_key(view, ev->values, 0, &ev->v.keylen);
+	if (ev->v.key == NULL)
+	{
+		note_field_error(p, view, NULL, "a key has no form in this layout");
+		fe_push_note_schedule(view, ref, content, due);
+		fe_state_set_pushed(view->shared, view->plan, ref, false);
+		return;
+	}
 	ev->v.lsn = ev->info.lsn;
 	if (ev->exists && (due != FE_NEVER || !dirty))
 		content = fe_encode_content(view, &ev->v);	/* to be compared then, or now */
@@ -455,7 +466,7 @@ static void
 look_at(FePusher *p, FePushView *view, FeEntityRef ref, bool isolated, FeEvaluated *ev)
 {
 	(void) fe_clock_set_eval_time(ev->v.T);
-	if (view->tmpl->has_window)
+	if (view->per_window)
 		fe_push_lookup(view, ref, ev->v.T, ev);
 	else if (isolated)
 		evaluate_each(p, view, ref, ev->v.T, ev);
@@ -510,7 +521,7 @@ push_one(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
 	if (reason == FE_PUSH_DUE)
 		fe_state_set_pushed(view->shared, view->plan, ref, true);
 	look_at_no_future(p, view, ref, time, isolated, &ev);
-	if (view->tmpl->has_window)
+	if (view->per_window)
 		fe_push_windows(p, view, ref, reason, ev.v.T, isolated, &ev);
 	else
 	{
@@ -571,7 +582,7 @@ recover_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 		return false;
 	if (!slice->begun)
 	{
-		note_field_error(p, view, NULL, edata);
+		note_field_error(p, view, NULL, edata->message);
 		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BROKEN_RETRY);
 		return false;
 	}
@@ -587,7 +598,7 @@ recover_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 	}
 
 	/* Not even column by column: this entity stays as it is in Redis. */
-	note_field_error(p, view, NULL, edata);
+	note_field_error(p, view, NULL, edata->message);
 	if (reason == FE_PUSH_DIRTY)
 		fe_state_set_pushed(view->shared, view->plan, refs[slice->next], true);
 	slice->isolated = false;

@@ -195,7 +195,7 @@ has_entity(FePushView *view, const redisReply *key, const void *parts)
 		FeTime		start = view->shown ? fe_state_row_window(view->reader, row).lo : 0;
 
 		rendered = fe_encode_key(view, values, start, &len);
-		found = len == key->len && memcmp(rendered, key->str, len) == 0;
+		found = rendered != NULL && len == key->len && memcmp(rendered, key->str, len) == 0;
 	}
 	return found;
 }

@@ -45,13 +45,10 @@ typedef struct FeFeastView
 
 /* ---- values ------------------------------------------------------------------------------- */
 
-static void
-refuse_value(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_EXCEPTION),
-			 errmsg("%s has no form in Feast's layout", what)));
-}
+static const char *const infinite = "an infinite time has no form in Feast's layout";
+static const char *const several_dimensions =
+"an array of several dimensions has no form in Feast's layout";
+static const char *const holds_null = "an array that contains NULL has no form in Feast's layout";
 
 /* Whole seconds since 1970, fractions cut towards the past. */
 static int64
@@ -59,17 +56,16 @@ seconds_of_timestamp(Timestamp value)
 {
 	int64		rest = value % USECS_PER_SEC;
 
-	if (TIMESTAMP_NOT_FINITE(value))
-		refuse_value("an infinite timestamp");
 	return value / USECS_PER_SEC - (rest < 0 ? 1 : 0) + (int64) EPOCH_DAYS * SECS_PER_DAY;
 }
 
-static int64
-seconds_of_date(DateADT value)
+static bool
+is_infinite(Oid base, Datum value)
 {
-	if (DATE_NOT_FINITE(value))
-		refuse_value("an infinite date");
-	return ((int64) value + EPOCH_DAYS) * SECS_PER_DAY;
+	if (base == DATEOID)
+		return DATE_NOT_FINITE(DatumGetDateADT(value));
+	return (base == TIMESTAMPTZOID || base == TIMESTAMPOID) &&
+		TIMESTAMP_NOT_FINITE(DatumGetTimestamp(value));
 }
 
 static FeFeastScalar
@@ -104,7 +100,7 @@ scalar(const FeFeastForm *form, Datum value)
 			s.i = seconds_of_timestamp(DatumGetTimestamp(value));
 			break;
 		case DATEOID:
-			s.i = seconds_of_date(DatumGetDateADT(value));
+			s.i = ((int64) DatumGetDateADT(value) + EPOCH_DAYS) * SECS_PER_DAY;
 			break;
 		case BYTEAOID:
 			bytes = DatumGetByteaPP(value);
@@ -154,7 +150,8 @@ feast_set_column(FePushView *view, FePushColumn *col, const char *feature, Oid t
 		col->feast = make_form(fe_feast_type(type), type, view->cxt);
 }
 
-static void
+/* NULL, or why it cannot be written. */
+static const char *
 put_array(StringInfo out, const FeFeastForm *form, Datum value)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
@@ -164,36 +161,45 @@ put_array(StringInfo out, const FeFeastForm *form, Datum value)
 	int			n;
 
 	if (ARR_NDIM(array) > 1)
-		refuse_value("an array of several dimensions");
+		return several_dimensions;
 	deconstruct_array(array, ARR_ELEMTYPE(array), form->len, form->byval, form->align, &elems,
 					  &nulls, &n);
 	scalars = palloc(sizeof(FeFeastScalar) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
-			refuse_value("an array that contains NULL");
+			return holds_null;
+		if (is_infinite(form->base, elems[i]))
+			return infinite;
 		scalars[i] = scalar(form, elems[i]);
 	}
 	fe_feast_put_value(out, form->type, scalars, n);
+	return NULL;
+}
+
+static const char *
+put_scalar(StringInfo out, const FeFeastForm *form, Datum value)
+{
+	FeFeastScalar s;
+
+	if (is_infinite(form->base, value))
+		return infinite;
+	s = scalar(form, value);
+	fe_feast_put_value(out, form->type, &s, 1);
+	return NULL;
 }
 
 static char *
-feast_value(FePushColumn *col, Datum value, int *len)
+feast_value(FePushColumn *col, Datum value, int *len, const char **problem)
 {
 	const FeFeastForm *form = col->feast;
 	StringInfoData out;
 
 	initStringInfo(&out);
-	if (fe_feast_is_list(form->type))
-		put_array(&out, form, value);
-	else
-	{
-		FeFeastScalar s = scalar(form, value);
-
-		fe_feast_put_value(&out, form->type, &s, 1);
-	}
+	*problem = fe_feast_is_list(form->type) ? put_array(&out, form, value) :
+		put_scalar(&out, form, value);
 	*len = out.len;
-	return out.data;
+	return *problem == NULL ? out.data : NULL;
 }
 
 static int
@@ -294,7 +300,13 @@ feast_key(const FePushView *view, const Datum *keys, FeTime start, int *len)
 	StringInfoData key;
 
 	for (int i = 0; i < feast->space->nkeys; i++)
-		scalars[i] = scalar(&feast->forms[i], keys[feast->space->keys[i].key]);
+	{
+		Datum		value = keys[feast->space->keys[i].key];
+
+		if (is_infinite(feast->forms[i].base, value))
+			return NULL;
+		scalars[i] = scalar(&feast->forms[i], value);
+	}
 	initStringInfo(&key);
 	fe_feast_put_key(&key, feast->keys, feast->space->nkeys, scalars, feast->space->project);
 	*len = key.len;

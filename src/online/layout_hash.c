@@ -19,6 +19,7 @@ static void
 set_template(FePushView *view, FeTemplate *tmpl)
 {
 	view->tmpl = tmpl;
+	view->per_window = tmpl->has_window;
 	view->pattern = fe_push_utf8(fe_template_match_pattern(tmpl, NULL));
 	view->pattern_len = strlen(view->pattern);
 	view->structure = view->pattern;
@@ -123,7 +124,7 @@ hash_set_column(FePushView *view, FePushColumn *col, const char *feature, Oid ty
 }
 
 static char *
-hash_value(FePushColumn *col, Datum value, int *len)
+hash_value(FePushColumn *col, Datum value, int *len, const char **problem)
 {
 	return fe_layout_text(&col->out, value, len);
 }

@@ -101,6 +101,7 @@ typedef struct FePushView
 	const FeLayout *layout;
 	FeTemplate *tmpl;			/* of the plain layout: its keys */
 	struct FeFeastView *feast;	/* of Feast's layout: the same */
+	bool		per_window;		/* a hash for each window of an entity */
 	char	   *structure;		/* equal <=> the same keys */
 	char	   *pattern;		/* for SCAN */
 	int			pattern_len;
@@ -283,10 +284,12 @@ typedef struct FePushVector
 } FePushVector;
 
 extern void fe_encode_settings(void);
-/* A value as it stands in Redis, and the same of an entity's key (no NULL among keys;
- * start: of the window that the key stands for, where the template says so); both in
- * CurrentMemoryContext. */
-extern char *fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len);
+/* A value as it stands in Redis, in CurrentMemoryContext; NULL: it has no form there,
+ * *problem says why. */
+extern char *fe_encode_value(const FePushView *view, FePushColumn *col, Datum value, int *len,
+							 const char **problem);
+/* The same of an entity's key (no NULL among keys); start: of the window that the key
+ * stands for, where the template says so. */
 extern char *fe_encode_key(const FePushView *view, const Datum *keys, FeTime start, int *len);
 extern uint64 fe_encode_content(const FePushView *view, const FePushVector *v);
 /* Append to out what sets all fields; returns the number of replies to come. */
@@ -322,7 +325,8 @@ struct FeLayout
 	/* Sets the name of a feature's field, and, with a type, how to write its values. */
 	void		(*set_column) (FePushView *view, FePushColumn *col, const char *feature, Oid type);
 
-	char	   *(*value) (FePushColumn *col, Datum value, int *len);
+	/* NULL: there is no such form */
+	char	   *(*value) (FePushColumn *col, Datum value, int *len, const char **problem);
 	char	   *(*key) (const FePushView *view, const Datum *keys, FeTime start, int *len);
 
 	/*

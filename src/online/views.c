@@ -107,7 +107,7 @@ make_view(FePusher *p, int32 viewid, List *footprints)
 	view->having_uses_time = contain_mutable_functions((Node *) view->plan->having) ||
 		fe_plan_aggs_use_time(view->plan, view->plan->having_aggs);
 	view->schedule = fe_schedule_create(cxt);
-	if (view->tmpl != NULL && view->tmpl->has_window)
+	if (view->per_window)
 		view->shown = fe_shown_create(cxt);
 	view->wants_fill = view->online;
 	if (view->plan->options.offline)

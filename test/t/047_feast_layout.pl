@@ -343,6 +343,22 @@ sql(q{SELECT drop_feature_view('hostile_features')});
 eventually('all of them', sub { all_keys() eq join("\n", sort @foreign) });
 $redis->cli('FLUSHALL');
 
+# ---- what has no form in Redis is recorded all the same --------------------------------------------------------
+
+sql(q{
+	CREATE TABLE spans (d date PRIMARY KEY, x int[]);
+	ALTER TABLE spans REPLICA IDENTITY FULL;
+	INSERT INTO spans VALUES ('2026-01-15', '{{1,2}}'), ('infinity', '{3}');
+	SELECT create_feature_view('spans_now', 'SELECT d, x FROM spans', redis_layout => 'feast', feast_project => 'demo',
+		offline => true);
+	SELECT sync('60 s', history => true)});
+synced();
+is(all_keys(), key(['d'], [ $seconds->(1768435200) ]), 'a key without a form is in no hash');
+is(sql(q{SELECT string_agg(d || ' ' || x::text, ', ' ORDER BY d) FROM spans_now_history}), '2026-01-15 {{1,2}}, infinity {3}',
+	'... and in the history, like a value without one');
+sql(q{SELECT drop_feature_view('spans_now', history => true)});
+eventually('dropped', sub { all_keys() eq '' });
+
 # ---- windows in GROUP BY: the newest is served -----------------------------------------------------------------
 
 sql(q{
