@@ -1,5 +1,6 @@
 """What the tests of the companion's export share: history tables, runs of the command, comparisons."""
 
+import atexit
 import datetime as dt
 import glob
 import os
@@ -80,8 +81,11 @@ def export(table, to, *arguments, **environment):
 
 
 def start(*arguments, program=("-m", "feature_engine"), **environment):
+    """In the background; it does not outlive the test."""
     argv, env = command(*arguments, program=program, **environment)
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    atexit.register(process.kill)
+    return process
 
 
 def wait_for(what, condition):
