@@ -87,8 +87,7 @@ class Exporter:
             for start in gone:
                 self._remove(manifest, start, outcome)
         finally:
-            if outcome.files or outcome.removed:
-                manifest.save()
+            manifest.save()
         if self._options.compact and outcome.complete:
             self._compact(manifest)
         return outcome

@@ -22,6 +22,7 @@ class Manifest:
         self._target = target
         self._path = f"{folder}/{NAME}"
         self._content = content
+        self._saved = None
 
     @classmethod
     def load(cls, target, folder):
@@ -37,7 +38,9 @@ class Manifest:
         except (ValueError, KeyError) as error:
             raise Problem(f'cannot read "{target.where(folder)}/{NAME}"', str(error),
                           "If it is beyond repair, remove it: everything is then exported once more.") from error
-        return cls(target, folder, content)
+        manifest = cls(target, folder, content)
+        manifest._saved = data
+        return manifest
 
     @classmethod
     def new(cls, target, folder, history, options, partition):
@@ -46,9 +49,13 @@ class Manifest:
             "partition": partition, "columns": column_list(history), "slices": {}, "compacted": None})
 
     def save(self):
+        """If there is anything new in it."""
         data = json.dumps(self._content, indent=1, sort_keys=True).encode()
+        if data == self._saved:
+            return
         with self._target.create(self._path) as name, open(name, "wb") as file:
             file.write(data)
+        self._saved = data
 
     def adopt(self, history):
         self._content["identity"] = history.identity
