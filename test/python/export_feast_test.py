@@ -20,7 +20,8 @@ from exporting import UTC, connect, fails, fresh, ok, run, succeeds  # noqa: E40
 pg = connect()
 pg.execute("CREATE EXTENSION feature_engine")
 pg.execute("SET search_path = public, feature_engine")
-pg.execute("""CREATE TABLE orders (id int8 PRIMARY KEY, customer_id int8, total float8, status text, created_at timestamptz);
+pg.execute("""CREATE TABLE orders (id int8 PRIMARY KEY, customer_id int8, total float8, status text,
+        created_at timestamptz);
     ALTER TABLE orders REPLICA IDENTITY FULL""")
 pg.execute("""SELECT create_feature_view('customer_orders', $$
     SELECT customer_id, count(*) AS n, sum(total) AS spent, last(status, created_at) AS last_status,

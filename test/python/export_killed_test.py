@@ -22,7 +22,8 @@ def is_part(path, name):
     """What is there are whole days of the table, each row once."""
     found = rows_of_dataset(path) if files(path) else []
     days = len(files(path))
-    expected = rows_of_table(pg, "busy_history", f"event_timestamp < '2026-01-10 00:00Z'::timestamptz + {days} * interval '1 day'")
+    end_of_days = f"'2026-01-10 00:00Z'::timestamptz + {days} * interval '1 day'"
+    expected = rows_of_table(pg, "busy_history", f"event_timestamp < {end_of_days}")
     return same(found, expected, f"{name}: what is there are {days} whole days")
 
 
