@@ -88,7 +88,13 @@ read_service(HeapTuple tuple, TupleDesc desc)
 	return service;
 }
 
-/* Services by the latest snapshot: that of a name, or all of them. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((const FeService *) lfirst(a))->name, ((const FeService *) lfirst(b))->name);
+}
+
+/* Services by the latest snapshot: that of a name, or all of them, in the order of their names. */
 static List *
 read_services(const char *name)
 {
@@ -115,6 +121,7 @@ read_services(const char *name)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+	list_sort(services, compare_names);
 	return services;
 }
 

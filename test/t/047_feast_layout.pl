@@ -82,7 +82,11 @@ sub murmur
 	use integer;
 	my $m = 0xffffffff;
 	my $rot = sub { my ($x, $n) = @_; no integer; return (($x << $n) | ($x >> (32 - $n))) & $m };
-	my $mul = sub { my ($x, $y) = @_; no integer; return ((($x & 0xffff) * $y) + (((($x >> 16) * $y) & 0xffff) << 16)) & $m };
+	my $mul = sub {
+		my ($x, $y) = @_;
+		no integer;
+		return ((($x & 0xffff) * $y) + (((($x >> 16) * $y) & 0xffff) << 16)) & $m;
+	};
 	my $mix = sub { my ($k) = @_; return $mul->($rot->($mul->($k, 0xcc9e2d51), 15), 0x1b873593) };
 	while (@bytes >= 4)
 	{
@@ -307,7 +311,8 @@ eventually('... and goes with its view', sub { all_keys() eq '' });
 sql(q{
 	CREATE TABLE hostile (id int PRIMARY KEY, "a ""key"" of *[?]\ - and 42 bytes in all:{x}" text, b bytea, d date, s timestamptz(0));
 	ALTER TABLE hostile REPLICA IDENTITY FULL;
-	INSERT INTO hostile VALUES (1, '*', '\x00ff64656d6f', '2026-01-15', '2026-01-15'), (2, E'\u00e9[^a]{}\\\\?', '\x', '1969-12-31', NULL),
+	INSERT INTO hostile VALUES (1, '*', '\x00ff64656d6f', '2026-01-15', '2026-01-15'),
+		(2, E'\u00e9[^a]{}\\\\?', '\x', '1969-12-31', NULL),
 		(3, 'demo', '\x01000000', '0001-01-01', '2026-01-15 00:00:01Z');
 	SELECT create_feature_view('hostile_features', $$SELECT "a ""key"" of *[?]\ - and 42 bytes in all:{x}", b, d, count(*) AS n
 		FROM hostile GROUP BY 1, 2, 3$$, redis_layout => 'feast', feast_project => 'demo');
