@@ -1041,7 +1041,7 @@ CREATE VIEW feature_services AS
 SELECT s.name, s.features, p.columns, p.keys, s.owner, s.full_feature_names, s.created_at
 FROM feature_service s, service_shape(s.name) p;
 COMMENT ON VIEW feature_services IS
-'feature services of this database: their features as given, the output columns with types, in order (array_to_string(columns, '', '') is a column list), the keys that they need with types, and the owner; columns and keys are NULL where a view or feature is not there any more';
+'feature services of this database: their features as given, the output columns with types, in order (array_to_string(columns, '', '') is a column list), the keys that they need with types, and the owner; columns and keys are NULL where a view or feature is not there any more, or a new one has brought a name a second time';
 GRANT SELECT ON feature_services TO PUBLIC;
 
 CREATE VIEW change_gaps AS

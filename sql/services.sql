@@ -142,6 +142,13 @@ SELECT create_feature_view('product2', 'SELECT product_id, avg(total)::float8 AS
 SELECT create_feature_view('product2', 'SELECT product_id, avg(total)::float8 AS price, count(*) AS orders, max(total) AS most FROM orders GROUP BY product_id', online => '{}', replace => true);
 SELECT sync() > '0/0' AS synced;
 SELECT columns FROM feature_services WHERE name = 'all';
+-- where they bring a name a second time, the service says so when it is used
+SELECT create_feature_service('both', ARRAY['customer:total', 'product2:price', 'recent:*']);
+SELECT create_feature_view('recent', $$SELECT customer_id, count(*) AS day_orders, sum(total) AS total FROM orders WHERE rolling(at, '1 day') GROUP BY customer_id$$, online => '{}', offline => true, replace => true);
+SELECT sync() > '0/0' AS synced;
+SELECT features, columns, keys FROM feature_services WHERE name = 'both';
+SELECT get_features('both', '{"customer_id": 1, "product_id": 7}'::jsonb);
+SELECT historical_features_sql('SELECT * FROM orders', service => 'both');
 
 -- One T for all views of a call.
 SELECT create_feature_service('t', ARRAY['recent:day_orders', 'customer:last']);

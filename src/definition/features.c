@@ -101,12 +101,12 @@ split_reference(const char *ref, const char **feature, const char *service)
 }
 
 static FePlan *
-view_of_reference(const char *ref, const char **feature, const char *service)
+view_of_reference(const char *ref, const char **feature, const char *service, bool missing_ok)
 {
 	char	   *view = split_reference(ref, feature, service);
 	FePlan	   *plan = fe_plan_by_name(view, true);
 
-	if (plan == NULL)
+	if (plan == NULL && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("feature view \"%s\" does not exist", view),
@@ -128,7 +128,7 @@ char *
 fe_feature_stored(const char *ref)
 {
 	const char *feature;
-	const FePlan *plan = view_of_reference(ref, &feature, NULL);
+	const FePlan *plan = view_of_reference(ref, &feature, NULL, false);
 
 	return psprintf("%s:%s", quote_identifier(plan->name), feature);
 }
@@ -182,18 +182,54 @@ number_of_view(FeFeatureList *list, FePlan *plan)
 	return list->nviews++;
 }
 
-static char *
-output_name(const FePlan *plan, const char *feature, bool full_names)
+fe_compat_noreturn static void
+raise_long_name(const FeFeatureList *list, const char *name)
 {
-	char	   *name = full_names ? psprintf("%s__%s", plan->name, feature) : pstrdup(feature);
+	ereport(ERROR,
+			(errcode(ERRCODE_NAME_TOO_LONG),
+			 errmsg("name \"%s\" is too long for a column", name),
+			 errdetail("With full_feature_names a column is called view__feature, and a name has at most %d bytes.",
+					   NAMEDATALEN - 1),
+			 service_context(list->service)));
+}
 
-	if (strlen(name) >= NAMEDATALEN)
+fe_compat_noreturn static void
+raise_clash(const FeFeatureList *list, const FeFeature *f, const FeFeature *other)
+{
+	const FePlan *plan = list->views[f->view];
+
+	if (other->view == f->view && other->column == f->column)
 		ereport(ERROR,
-				(errcode(ERRCODE_NAME_TOO_LONG),
-				 errmsg("name \"%s\" is too long for a column", name),
-				 errdetail("With full_feature_names a column is called view__feature, and a name has at most %d bytes.",
-						   NAMEDATALEN - 1)));
-	return name;
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("feature \"%s\" of feature view \"%s\" is named twice",
+						plan->columns[f->column].name, plan->name),
+				 service_context(list->service)));
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_COLUMN),
+			 errmsg("two features are called \"%s\"", f->name),
+			 errdetail("They are of the feature views \"%s\" and \"%s\".",
+					   list->views[other->view]->name, plan->name),
+			 errhint("Use full_feature_names => true, which names columns view__feature."),
+			 service_context(list->service)));
+}
+
+/* False: it was wrong, and that is not an error. */
+static bool
+check_output_name(FeFeatureList *list, const FeFeature *f)
+{
+	const FeFeature *other = NULL;
+
+	for (int i = 0; i < list->nfeatures && other == NULL; i++)
+		if (strcmp(list->features[i].name, f->name) == 0)
+			other = &list->features[i];
+	if (other == NULL && strlen(f->name) < NAMEDATALEN)
+		return true;
+	if (!list->missing_ok && other)
+		raise_clash(list, f, other);
+	if (!list->missing_ok)
+		raise_long_name(list, f->name);
+	list->failed = true;
+	return false;
 }
 
 static void
@@ -203,28 +239,10 @@ add_feature(FeFeatureList *list, FePlan *plan, int column, bool full_names)
 
 	f->view = number_of_view(list, plan);
 	f->column = column;
-	f->name = output_name(plan, plan->columns[column].name, full_names);
-	for (int i = 0; i < list->nfeatures; i++)
-	{
-		const FeFeature *other = &list->features[i];
-
-		if (strcmp(other->name, f->name) != 0)
-			continue;
-		if (other->view == f->view && other->column == column)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("feature \"%s\" of feature view \"%s\" is named twice",
-							plan->columns[column].name, plan->name),
-					 service_context(list->service)));
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_COLUMN),
-				 errmsg("two features are called \"%s\"", f->name),
-				 errdetail("They are of the feature views \"%s\" and \"%s\".",
-						   list->views[other->view]->name, plan->name),
-				 errhint("Use full_feature_names => true, which names columns view__feature."),
-				 service_context(list->service)));
-	}
-	list->nfeatures++;
+	f->name = full_names ? psprintf("%s__%s", plan->name, plan->columns[column].name) :
+		plan->columns[column].name;
+	if (check_output_name(list, f))
+		list->nfeatures++;
 }
 
 /* Room for one more view and so many more features. */
@@ -242,28 +260,39 @@ static void
 add_reference(FeFeatureList *list, const char *ref, bool full_names)
 {
 	const char *name;
-	FePlan	   *plan = view_of_reference(ref, &name, list->service);
+	FePlan	   *plan = view_of_reference(ref, &name, list->service, list->missing_ok);
 	int			before = list->nfeatures;
 	bool		all = strcmp(name, "*") == 0;
 
+	if (plan == NULL)
+	{
+		list->failed = true;
+		return;
+	}
 	make_room(list, plan->ncolumns);
 	for (int i = 0; i < plan->ncolumns; i++)
 		if (plan->columns[i].key < 0 && (all || strcmp(plan->columns[i].name, name) == 0))
 			add_feature(list, plan, i, full_names);
-	if (list->nfeatures == before && !all)
+	if (list->nfeatures > before || all || list->failed)
+		return;
+	if (!list->missing_ok)
 		raise_unknown_feature(plan, name, list->service);
+	list->failed = true;
 }
 
 FeFeatureList *
-fe_features_resolve(List *refs, bool full_names, const char *service)
+fe_features_resolve(List *refs, bool full_names, const char *service, bool missing_ok)
 {
 	FeFeatureList *list = palloc0(sizeof(FeFeatureList));
 	ListCell   *lc;
 
 	list->service = service ? pstrdup(service) : NULL;
+	list->missing_ok = missing_ok;
 	foreach(lc, refs)
 		add_reference(list, lfirst(lc), full_names);
-	if (list->nfeatures == 0)
+	if (list->failed)
+		return NULL;
+	if (list->nfeatures == 0 && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no features are named"),

@@ -166,9 +166,9 @@ fe_service_list(void)
 }
 
 FeFeatureList *
-fe_service_resolve(const FeService *service)
+fe_service_resolve(const FeService *service, bool missing_ok)
 {
-	return fe_features_resolve(service->features, service->full_names, service->name);
+	return fe_features_resolve(service->features, service->full_names, service->name, missing_ok);
 }
 
 /* ---- services and views --------------------------------------------------------------- */
@@ -333,7 +333,7 @@ fe_create_feature_service(PG_FUNCTION_ARGS)
 	fe_catalog_lock();
 	old = read_services(name);
 	check_name(name, old ? linitial(old) : NULL, replace);
-	check_rights(fe_features_resolve(refs, full_names, NULL));
+	check_rights(fe_features_resolve(refs, full_names, NULL, false));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = stored_features(refs);
 	values[2] = BoolGetDatum(full_names);
@@ -399,26 +399,15 @@ texts_array(List *texts)
 										   TYPALIGN_INT));
 }
 
-/* Is every view and feature (still) there? */
-static bool
-resolves(const FeService *service)
-{
-	ListCell   *lc;
-
-	foreach(lc, service->features)
-		if (!fe_feature_exists(lfirst(lc)))
-			return false;
-	return true;
-}
-
 /*
  * service_shape(name text, OUT columns text[], OUT keys text[]): for the view
- * feature_services; NULLs where a part of it is gone
+ * feature_services; NULLs where a part of it is gone, or two columns have one name
  */
 Datum
 fe_service_shape(PG_FUNCTION_ARGS)
 {
 	FeService  *service = fe_service_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	FeFeatureList *list = fe_service_resolve(service, true);
 	TupleDesc	desc;
 	Datum		values[2] = {0};
 	bool		nulls[2] = {true, true};
@@ -428,10 +417,8 @@ fe_service_shape(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (resolves(service))
+	if (list)
 	{
-		FeFeatureList *list = fe_service_resolve(service);
-
 		for (int i = 0; i < list->nfeatures; i++)
 		{
 			const FeColumn *c = fe_feature_column(list, i);

@@ -26,14 +26,17 @@ typedef struct FeFeatureList
 	int			nfeatures;
 	FeFeature  *features;		/* in the order given, view:* in the view's */
 	char	   *service;		/* NULL: given by hand */
+	bool		missing_ok;		/* while it is resolved: no errors, but ... */
+	bool		failed;			/* ... this */
 } FeFeatureList;
 
 /*
- * What these references (char *) mean today.  ERROR: an unknown view or feature, a
- * key among them, one output name twice.  full_names: output columns are called
- * view__feature.  service: for messages, or NULL.
+ * What these references (char *) mean today.  NULL / ERROR: an unknown view or
+ * feature, a key among them, one output name twice.  full_names: output columns are
+ * called view__feature.  service: for messages, or NULL.
  */
-extern FeFeatureList *fe_features_resolve(List *refs, bool full_names, const char *service);
+extern FeFeatureList *fe_features_resolve(List *refs, bool full_names, const char *service,
+										  bool missing_ok);
 /* All features of one view. */
 extern FeFeatureList *fe_features_of_view(FePlan *plan);
 /* Does a reference name this view (as it stands in the catalogue)? */
@@ -74,9 +77,9 @@ typedef struct FeService
 
 /* NULL / ERROR where there is none of that name (written as SQL writes names). */
 extern FeService *fe_service_by_name(const char *name, bool missing_ok);
-/* All of them (FeService *). */
+/* All of them (FeService *), in the order of their names. */
 extern List *fe_service_list(void);
-extern FeFeatureList *fe_service_resolve(const FeService *service);
+extern FeFeatureList *fe_service_resolve(const FeService *service, bool missing_ok);
 
 /* ERROR if a service has that name. */
 extern void fe_services_refuse_view_name(const char *name);

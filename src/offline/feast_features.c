@@ -274,7 +274,9 @@ service_problem(const FeRepository *repo, const FeService *service)
 	foreach(lc, service->features)
 		if (!fe_feature_exists(lfirst(lc)))
 			return psprintf(_("\"%s\" does not exist."), (char *) lfirst(lc));
-	list = fe_service_resolve(service);
+	list = fe_service_resolve(service, true);
+	if (list == NULL)
+		return pstrdup(_("Two of its features have one name."));
 	for (int i = 0; i < list->nfeatures; i++)
 	{
 		const FeRepositoryView *view = view_of_plan(repo, list->views[list->features[i].view]);
@@ -293,7 +295,7 @@ service_problem(const FeRepository *repo, const FeService *service)
 static void
 write_service(FeRepository *repo, const FeService *service)
 {
-	FeFeatureList *list = fe_service_resolve(service);
+	FeFeatureList *list = fe_service_resolve(service, false);
 	StringInfo	buf = &repo->body;
 
 	appendStringInfo(buf, "\n%s = FeatureService(\n    name=",

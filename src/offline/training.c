@@ -79,10 +79,10 @@ wanted_features(FunctionCallInfo fcinfo, int first)
 				 errhint("Name them, features => ARRAY['view:feature', 'other_view:*'], or a feature service, service => 'name'.")));
 	if (PG_ARGISNULL(first + ARG_SERVICE))
 		return fe_features_resolve(features_argument(PG_GETARG_ARRAYTYPE_P(first + ARG_FEATURES)),
-								   full_names, NULL);
+								   full_names, NULL, false);
 	service = fe_service_by_name(text_to_cstring(PG_GETARG_TEXT_PP(first + ARG_SERVICE)), false);
 	service->full_names |= full_names;
-	return fe_service_resolve(service);
+	return fe_service_resolve(service, false);
 }
 
 static int64

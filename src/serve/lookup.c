@@ -235,7 +235,7 @@ fe_request_open(const char *name, bool vector)
 	service = fe_service_by_name(name, true);
 	if (service == NULL)
 		(void) fe_plan_by_name(name, false);
-	return open_features(fe_service_resolve(service), vector);
+	return open_features(fe_service_resolve(service, false), vector);
 }
 
 void
