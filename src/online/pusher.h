@@ -73,6 +73,8 @@ typedef struct FePushColumn
 	FeStateReader *reader;
 } FePushColumn;
 
+#define FE_NO_COLUMN	(-1)
+
 typedef struct FeLayout FeLayout;
 
 /* Where evaluated vectors go. */
@@ -125,7 +127,7 @@ typedef struct FePushView
 	MemoryContext program_cxt;	/* of prog and reader, NULL = not made */
 	FeOutputProgram *prog;		/* all columns that are not isolated */
 	FeStateReader *reader;
-	volatile int at_column;		/* being evaluated, -1 = none: for error handling */
+	volatile int at_column;		/* being evaluated, or FE_NO_COLUMN: for error handling */
 	FeSchedule *schedule;
 	FeShown    *shown;			/* of a template with {window_start}: windows in Redis */
 
@@ -355,8 +357,6 @@ extern char *fe_layout_text(FmgrInfo *out, Datum value, int *len);
 extern const char *fe_layout_lsn(XLogRecPtr lsn);
 extern bool fe_layout_key_of_text(const FePushView *view, int key, char *text, Datum *value);
 
-/* evaluate.c */
-extern void fe_push_make_programs(FePushView *view);
 typedef enum FePushReason
 {
 	FE_PUSH_DIRTY,				/* taken off the dirty list */
@@ -380,19 +380,27 @@ typedef struct FeEvaluated
 	bool	   *feature_nulls;
 } FeEvaluated;
 
+/* evaluate.c */
+extern void fe_push_make_programs(FePushView *view);
+/* At ev->v.T; where each window has a hash the entity is only looked up.  isolated: column
+ * by column. */
+extern void fe_push_evaluate(FePusher *p, FePushView *view, FeEntityRef ref, bool isolated,
+							 FeEvaluated *ev);
 /* Looks the entity up: whether it exists, and how many rows it has. */
 extern void fe_push_lookup(FePushView *view, FeEntityRef ref, FeTime T, FeEvaluated *ev);
 /* The texts of one of its rows, in ev->v; isolated: column by column.  False: it is no
  * row of the view (HAVING). */
 extern bool fe_push_row(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, int row,
 						bool isolated, FeEvaluated *ev);
-/* Notes contents and the next date, where there is any reason to. */
-extern void fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due);
-/* T at which the entity is to be looked at again, all by itself. */
-extern FeTime fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T);
 /* Is it a row of the view (HAVING)? */
 extern bool fe_push_is_row(FePushView *view, int row, FeTime T, FeEvaluated *ev);
 extern bool fe_push_any_null(const FePlan *plan, const bool *nulls);
+/* Counts a field that is left out, and shows why; col NULL: of no single one. */
+extern void fe_push_note_field_error(FePusher *p, FePushView *view, const FePushColumn *col,
+									 const char *why);
+/* A transaction in which a view's expressions may run, as its owner. */
+extern void fe_push_enter(const FePushView *view);
+extern void fe_push_leave(void);
 
 /* record.c: the history */
 extern void fe_record_create(FePushView *view);
@@ -429,11 +437,14 @@ extern void fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePu
 extern void fe_shown_forget(FePushView *view, FeEntityRef ref);
 extern void fe_shown_forget_all(FePushView *view);
 
+/* slice.c */
+/* Evaluates entities, and does what is to be done about them. */
 extern void fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 						 FePushReason reason);
-/* A transaction in which a view's expressions may run, as its owner. */
-extern void fe_push_enter(const FePushView *view);
-extern void fe_push_leave(void);
+/* Notes contents and the next date, where there is any reason to. */
+extern void fe_push_note_schedule(FePushView *view, FeEntityRef ref, uint64 content, FeTime due);
+/* T at which the entity is to be looked at again, all by itself. */
+extern FeTime fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T);
 
 /* sentinel.c */
 /* A connection was made; fill: everything is pushed anew. */
