@@ -22,6 +22,7 @@ typedef struct FeOfflineEntry
 {
 	FeOfflineKey key;
 	uint32		serial;
+	bool		left_out;		/* what follows could not be recorded */
 	uint32		status;			/* of the hash table */
 	uint64		hash;			/* of the features */
 	XLogRecPtr	lsn;
@@ -35,7 +36,8 @@ typedef enum FeOfflineState
 	FE_OFFLINE_NEW,				/* to be recorded */
 	FE_OFFLINE_UNKNOWN,			/* what was recorded last is to be looked up */
 	FE_OFFLINE_HELD,			/* too early */
-	FE_OFFLINE_SAME				/* is recorded already */
+	FE_OFFLINE_SAME,			/* is recorded already */
+	FE_OFFLINE_LEFT_OUT			/* cannot be recorded: too wide for an index */
 } FeOfflineState;
 
 /* A row that was offered. */
@@ -84,6 +86,10 @@ struct FeOffline
 	int			maxoffered;
 
 	struct offline_hash *entries;
+	bool		all_offered;	/* every entity has been, since it was last forgotten */
+	bool		walked;			/* ... and the history gone through */
+	bool		missed;			/* but one that could not be evaluated */
+	FeTime		gone_until;		/* T of the latest deletion */
 
 	/* statements, made for the table's name */
 	char	   *table;			/* quoted; NULL: none are made */
@@ -99,6 +105,7 @@ struct FeOffline
 
 	TimestampTz retry_at;		/* paused till then */
 	int			retry_delay;	/* ms */
+	TimestampTz next_left_out;	/* not told of again before that */
 	TimestampTz next_retention;
 	FeTime		retention_seen;	/* when old partitions were looked for last */
 };
@@ -119,6 +126,10 @@ extern void fe_offline_memory_init(FeOffline *h);
 extern FeOfflineEntry *fe_offline_known(FeOffline *h, const FeOffered *o);
 extern void fe_offline_learn(FeOffline *h, const FeOffered *o, uint64 hash, FeTime T);
 extern void fe_offline_unlearn(FeOffline *h, const FeOffered *o);
+/* It was tried, and cannot be recorded. */
+extern void fe_offline_learn_left_out(FeOffline *h, const FeOffered *o);
+/* A last row of this time is a deletion. */
+extern void fe_offline_saw_deletion(FeOffline *h, FeTime T);
 /* Compares with what is known; sets state and until. */
 extern void fe_offline_judge(FeOffline *h, FeOffered *o);
 extern uint64 fe_offline_hash(const FeOffline *h, const Datum *features, const bool *nulls);
@@ -129,10 +140,28 @@ extern uint64 fe_offline_hash(const FeOffline *h, const Datum *features, const b
 
 /* Work of one transaction, with SPI, as the view's owner. */
 typedef void (*FeOfflineWork) (FeOffline *h, void *arg);
-/* False: an error, which is shown; the history pauses. */
-extern bool fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work, void *arg);
+/*
+ * False: an error, which is shown; the history pauses.  careful: what is done instead
+ * where the error is a limit of PostgreSQL's that a row exceeds, or NULL.
+ */
+extern bool fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work,
+						   FeOfflineWork careful, void *arg);
+/* The same for work that can wait: nothing pauses. */
+extern bool fe_offline_run_aside(FeOffline *h, FeViewShared *shared, FeOfflineWork work,
+								 void *arg);
+/* So many rows were left out, one of them for that reason: counted, and told now and then. */
+extern void fe_offline_show_left_out(FeOffline *h, FeViewShared *shared, int n, const char *why);
 /* Runs a statement; SPI is connected. */
 extern void fe_offline_execute(const char *sql);
+
+/* ---- insert.c ---- */
+/* Runs a plan over the offered rows of that state from one number up to another;
+ * how many there were.  SPI is connected. */
+extern int	fe_offline_execute_over(FeOffline *h, FeOfflineStatement statement,
+									FeOfflineState state, int from, int to, int expected);
+/* Inserts all that is new; rows that PostgreSQL's limits do not allow are left out,
+ * and why the last of them (NULL: none).  How many were inserted. */
+extern int	fe_offline_insert_carefully(FeOffline *h, char **why);
 
 /* ---- statements.c ---- */
 /* Made when it is needed first, and for the table's name; SPI is connected, with the rows. */
@@ -159,6 +188,8 @@ extern void fe_offline_make_room(FeOffline *h, FeTime T);
  * to hi.
  */
 extern bool fe_offline_make_partition(const FePlan *plan, FeTime T, FeTime *lo, FeTime *hi);
+/* The beginning of the month or day that has a partition with t in it. */
+extern FeTime fe_offline_slice_start(const FeOffline *h, FeTime t);
 extern char *fe_offline_time_literal(FeTime t);
 
 /* ---- vanished.c ---- */

@@ -4,7 +4,9 @@
  *
  * Private memory of the process that writes; no locks.  Values are kept as a hash
  * of their bytes.  What a hash cannot tell (after a start nothing is known) the
- * table is asked for, see write.c.
+ * table is asked for, see write.c.  Once every entity has been offered, and the walk
+ * through the history has come to its end, one that is not known is a new one, or
+ * one that comes back: neither needs the table.
  */
 #include "postgres.h"
 
@@ -43,6 +45,7 @@ fe_offline_memory_init(FeOffline *h)
 	if (h->entries)
 		offline_destroy(h->entries);
 	h->entries = offline_create(h->cxt, 64, NULL);
+	h->all_offered = h->walked = h->missed = false;
 }
 
 static FeOfflineKey
@@ -70,9 +73,21 @@ fe_offline_learn(FeOffline *h, const FeOffered *o, uint64 hash, FeTime T)
 		return;
 	e = offline_insert(h->entries, key_of(o), &found);
 	e->serial = o->ref.serial;
+	e->left_out = false;
 	e->hash = hash;
 	e->lsn = o->lsn;
 	e->T = T;
+}
+
+void
+fe_offline_learn_left_out(FeOffline *h, const FeOffered *o)
+{
+	FeOfflineEntry *e;
+
+	fe_offline_learn(h, o, o->hash, o->T);
+	e = fe_offline_known(h, o);
+	if (e != NULL)
+		e->left_out = true;
 }
 
 void
@@ -82,6 +97,26 @@ fe_offline_unlearn(FeOffline *h, const FeOffered *o)
 
 	if (e != NULL)
 		offline_delete_item(h->entries, e);
+}
+
+/* ---- all of them ------------------------------------------------------------------- */
+
+void
+fe_offline_all_offered(FeOffline *h)
+{
+	h->all_offered = true;
+}
+
+void
+fe_offline_missed(FeOffline *h)
+{
+	h->missed = true;
+}
+
+void
+fe_offline_saw_deletion(FeOffline *h, FeTime T)
+{
+	h->gone_until = Max(h->gone_until, T);
 }
 
 /* ---- values ------------------------------------------------------------------------- */
@@ -139,6 +174,21 @@ interval_end(const FeOffline *h, FeTime t)
 }
 
 /*
+ * The entity is not known.  Is it certain that the history has no row of it, or a
+ * deletion that this one may follow?
+ */
+static bool
+is_new(const FeOffline *h, const FeOffered *o)
+{
+	if (o->ref.ref == 0 || !h->all_offered || !h->walked || h->missed ||
+		fe_offline_next_suspect(h) != PG_INT64_MAX)
+		return false;
+	return o->T > h->gone_until &&
+		(h->plan->options.history_interval == 0 || h->gone_until == PG_INT64_MIN ||
+		 o->T >= interval_end(h, h->gone_until));
+}
+
+/*
  * News are other values and every change of the source; not the latter where an
  * interval thins them out, or where each window is recorded: an entity's change is
  * not one of all its windows.  A row of the same time is written over: the test
@@ -150,13 +200,18 @@ fe_offline_judge(FeOffline *h, FeOffered *o)
 {
 	FeOfflineEntry *e = fe_offline_known(h, o);
 
-	o->state = FE_OFFLINE_UNKNOWN;
 	if (e == NULL)
+	{
+		o->state = !is_new(h, o) ? FE_OFFLINE_UNKNOWN :
+			o->deleted ? FE_OFFLINE_SAME : FE_OFFLINE_NEW;
 		return;
+	}
 	o->state = FE_OFFLINE_NEW;
-	if (e->hash == o->hash &&
-		(o->deleted || o->lsn <= e->lsn || !h->every_change))
+	if ((e->hash == o->hash && (o->deleted || o->lsn <= e->lsn || !h->every_change)) ||
+		(e->left_out && o->deleted))
 		o->state = FE_OFFLINE_SAME;
+	else if (e->left_out)
+		return;
 	else if (o->T < e->T)
 		o->until = e->T;
 	else if (o->T > e->T && h->plan->options.history_interval > 0 &&

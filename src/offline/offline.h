@@ -65,6 +65,9 @@ typedef void (*FeOfflineHeld) (void *arg, FeEntityRef ref, FeTime until);
 extern bool fe_offline_write(FeOffline *h, FeViewShared *shared, FeOfflineHeld held, void *arg);
 /* Everything will be offered again: what is known of entities counts no more. */
 extern void fe_offline_forget(FeOffline *h);
+/* Since then every entity has been offered; one could not be, as it could not be evaluated. */
+extern void fe_offline_all_offered(FeOffline *h);
+extern void fe_offline_missed(FeOffline *h);
 
 /*
  * Entities that vanished unseen.  begin: from now on all that the history has a

@@ -5,7 +5,8 @@
  * In the pusher, and in backfill_history().  A partition is made as a table of its own
  * and then attached, for which readers and writers of the others do not wait (ADD
  * and DROP of whole partitions: retention.c).  Bounds are cut where others are in
- * the way: those of months where there are days now, or the user's own.
+ * the way: those of months where there are days now, or the user's own.  Where the
+ * user has made a default partition none are made: it takes what is in no other.
  */
 #include "postgres.h"
 
@@ -112,6 +113,16 @@ slice_of(const FePlan *plan, FeTime t, FeTime *lo, FeTime *hi)
 	return psprintf("p%04d%02d", year, month);
 }
 
+FeTime
+fe_offline_slice_start(const FeOffline *h, FeTime t)
+{
+	FeTime		lo;
+	FeTime		hi;
+
+	(void) slice_of(h->plan, t, &lo, &hi);
+	return lo;
+}
+
 /* The pusher's time zone is UTC; elsewhere DateStyle is ISO, which has the offset. */
 char *
 fe_offline_time_literal(FeTime t)
@@ -159,8 +170,13 @@ fe_offline_make_partition(const FePlan *plan, FeTime T, FeTime *covered_lo, FeTi
 		else
 			hi = Min(hi, p->lo);
 	}
-	if (!has_default)
-		create_partition(plan, label, lo, hi);
+	if (has_default)
+	{
+		*covered_lo = lo;		/* it takes what lies between the others */
+		*covered_hi = hi;
+		return true;
+	}
+	create_partition(plan, label, lo, hi);
 	return false;
 }
 

@@ -3,23 +3,32 @@
  *		Old partitions of a history are dropped.
  *
  * In the pusher, one partition in a transaction.  What an entity's last row in it
- * says holds on: it goes to the beginning of the next partition first, so that
- * the value as of every time within the retention stays what it was.  A lock that
- * is not to be had at once (a training query runs) is tried for again later.
+ * says holds on: it goes to the beginning of the next partition, or of the one that
+ * holds the end of the retention, first, so that the value as of every time within
+ * the retention stays what it was.  A lock that
+ * is not to be had at once (a training query runs) is not waited for, so that nobody
+ * queues behind it: it is tried for again later.  A default partition is the user's.
  */
 #include "postgres.h"
 
 #include "offline/internal.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #define LOOK_EVERY	(60 * 1000)	/* ms */
+#define BUSY_EVERY	(2 * 1000)	/* ms, while somebody reads what is to be dropped */
 
-/* The last rows of a partition, as of its end. */
+typedef struct Retention
+{
+	bool		dropped;
+	bool		busy;			/* not dropped: it is in use */
+} Retention;
+
+/* The last rows of a partition, as of a later time. */
 static void
-carry_forward(FeOffline *h, const FeOfflinePartition *p)
+carry_forward(FeOffline *h, const FeOfflinePartition *p, FeTime to)
 {
 	StringInfoData buf;
 	StringInfoData keys;
@@ -28,11 +37,11 @@ carry_forward(FeOffline *h, const FeOfflinePartition *p)
 	for (int i = 0; i < h->shape->nkeys; i++)
 		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "",
 						 quote_identifier(h->plan->columns[h->shape->keys[i]].name));
-	fe_offline_make_room(h, p->hi);
+	fe_offline_make_room(h, to);
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "INSERT INTO %s (%s) SELECT %s, %s, created, lsn, is_deleted",
 					 fe_history_name(h->plan->history), fe_offline_columns(h, ""), keys.data,
-					 fe_offline_time_literal(p->hi));
+					 fe_offline_time_literal(to));
 	for (int i = 0; i < h->shape->nfeatures; i++)
 		appendStringInfo(&buf, ", %s",
 						 quote_identifier(h->plan->columns[h->shape->features[i]].name));
@@ -42,24 +51,46 @@ carry_forward(FeOffline *h, const FeOfflinePartition *p)
 	fe_offline_execute(buf.data);
 }
 
+/* Not after the end of the retention; one that is dropped next, too, is as good as any. */
+static FeTime
+place_for(const FeOffline *h, const FeOfflinePartition *p, const ListCell *next, FeTime end)
+{
+	if (next && ((FeOfflinePartition *) lfirst(next))->lo <= end)
+		return ((FeOfflinePartition *) lfirst(next))->lo;
+	return Max(p->hi, fe_offline_slice_start(h, end));
+}
+
+/* DROP TABLE locks both, in that order. */
+static bool
+lock_at_once(const FeOffline *h, Oid partition)
+{
+	return ConditionalLockRelationOid(h->plan->history, AccessExclusiveLock) &&
+		ConditionalLockRelationOid(partition, AccessExclusiveLock);
+}
+
 static void
 drop_one(FeOffline *h, void *arg)
 {
+	Retention  *r = arg;
 	FeTime		end = fe_clock_now() - h->plan->options.history_retention;
+	List	   *partitions = fe_offline_partitions(h);
 	ListCell   *lc;
 
-	foreach(lc, fe_offline_partitions(h))
+	foreach(lc, partitions)
 	{
 		FeOfflinePartition *p = lfirst(lc);
 
 		if (p->hi > end || p->hi == PG_INT64_MAX)
 			continue;
-		(void) set_config_option("lock_timeout", "100ms", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-		carry_forward(h, p);
+		if (!lock_at_once(h, p->relid))
+		{
+			r->busy = true;
+			return;
+		}
+		carry_forward(h, p, place_for(h, p, lnext(partitions, lc), end));
 		fe_offline_execute(psprintf("DROP TABLE %s", fe_history_name(p->relid)));
 		h->covered_lo = h->covered_hi = 0;
-		*(bool *) arg = true;
+		r->dropped = true;
 		return;
 	}
 }
@@ -77,14 +108,18 @@ fe_offline_retention_is_due(const FeOffline *h, TimestampTz now)
 void
 fe_offline_retention_step(FeOffline *h, FeViewShared *shared, TimestampTz now)
 {
-	bool		dropped = false;
+	Retention	r = {0};
 	FeTime		seen = fe_clock_now();
 
 	if (!fe_offline_retention_is_due(h, now))
 		return;
 	h->next_retention = TimestampTzPlusMilliseconds(now, LOOK_EVERY);
-	if (fe_offline_run(h, shared, drop_one, &dropped) && dropped)
+	if (fe_offline_run_aside(h, shared, drop_one, &r) && r.dropped)
+	{
 		h->next_retention = now;	/* there may be another one */
-	else
-		h->retention_seen = seen;
+		return;
+	}
+	if (r.busy)
+		h->next_retention = TimestampTzPlusMilliseconds(now, BUSY_EVERY);
+	h->retention_seen = seen;
 }

@@ -24,6 +24,7 @@
 #define RETRY_FIRST		100		/* ms */
 #define RETRY_MAX		10000
 #define LOCK_WAIT		"500ms"	/* others' views wait as long */
+#define TELL_EVERY		60000	/* ms */
 
 typedef struct Run
 {
@@ -82,24 +83,42 @@ commit(const Run *run)
 }
 
 static void
-show_error(FeOffline *h, FeViewShared *shared, const ErrorData *edata)
+note_error(const FeOffline *h, FeViewShared *shared, const ErrorData *edata)
 {
 	char		message[FE_ERROR_LEN];
-	TimestampTz now = GetCurrentTimestamp();
 
 	snprintf(message, sizeof(message), "history: %s%s%s", edata->message,
 			 edata->hint ? ". " : "", edata->hint ? edata->hint : "");
+	pg_atomic_fetch_add_u64(&shared->history_failures, 1);
+	SpinLockAcquire(&shared->mutex);
+	strlcpy(shared->history_error, message, sizeof(shared->history_error));
+	shared->history_error_at = GetCurrentTimestamp();
+	SpinLockRelease(&shared->mutex);
+}
+
+static void
+pause_after(FeOffline *h, const ErrorData *edata)
+{
 	if (h->retry_delay == 0)
 		ereport(LOG,
 				(errmsg("the history of feature view \"%s\" pauses: %s", h->plan->name,
 						edata->message)));
 	h->retry_delay = Min(RETRY_MAX, Max(RETRY_FIRST, h->retry_delay * 2));
-	h->retry_at = TimestampTzPlusMilliseconds(now, h->retry_delay);
-	pg_atomic_fetch_add_u64(&shared->history_failures, 1);
-	SpinLockAcquire(&shared->mutex);
-	strlcpy(shared->history_error, message, sizeof(shared->history_error));
-	shared->history_error_at = now;
-	SpinLockRelease(&shared->mutex);
+	h->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), h->retry_delay);
+}
+
+void
+fe_offline_show_left_out(FeOffline *h, FeViewShared *shared, int n, const char *why)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	pg_atomic_fetch_add_u64(&shared->history_failures, n);
+	if (now < h->next_left_out)
+		return;
+	h->next_left_out = TimestampTzPlusMilliseconds(now, TELL_EVERY);
+	ereport(LOG,
+			(errmsg("the history of feature view \"%s\" leaves an entity out: %s", h->plan->name,
+					why)));
 }
 
 static void
@@ -117,8 +136,9 @@ show_success(FeOffline *h, FeViewShared *shared)
 	SpinLockRelease(&shared->mutex);
 }
 
-bool
-fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work, void *arg)
+/* NULL: it went well. */
+static ErrorData *
+try_work(FeOffline *h, FeOfflineWork work, void *arg)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *volatile edata = NULL;
@@ -141,15 +161,43 @@ fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work, void *arg
 		FlushErrorState();
 		AbortCurrentTransaction();
 		replorigin_session_origin = InvalidRepOriginId;
+		h->covered_lo = h->covered_hi = 0;	/* a partition may have been dropped */
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
+	return edata;
+}
+
+bool
+fe_offline_run(FeOffline *h, FeViewShared *shared, FeOfflineWork work, FeOfflineWork careful,
+			   void *arg)
+{
+	ErrorData  *edata = try_work(h, work, arg);
+
+	if (edata && careful && edata->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	{
+		FreeErrorData(edata);
+		edata = try_work(h, careful, arg);
+	}
 	if (edata == NULL)
 	{
 		show_success(h, shared);
 		return true;
 	}
-	show_error(h, shared, edata);
+	note_error(h, shared, edata);
+	pause_after(h, edata);
+	FreeErrorData(edata);
+	return false;
+}
+
+bool
+fe_offline_run_aside(FeOffline *h, FeViewShared *shared, FeOfflineWork work, void *arg)
+{
+	ErrorData  *edata = try_work(h, work, arg);
+
+	if (edata == NULL)
+		return true;
+	note_error(h, shared, edata);
 	FreeErrorData(edata);
 	return false;
 }

@@ -201,7 +201,7 @@ append_after(StringInfo buf, const FeOffline *h, const char *prefix)
 	appendStringInfoString(buf, ")");
 }
 
-/* The next keys in order, each found by the index, and whether their last row is a deletion. */
+/* The next keys in order, each found by the index, and of their last row: is it a deletion, when? */
 static char *
 walk_statement(const FeOffline *h, bool first)
 {
@@ -219,8 +219,8 @@ walk_statement(const FeOffline *h, bool first)
 					 " (SELECT %s FROM %s h WHERE ", keys, keys, h->table);
 	append_after(&buf, h, "k.");
 	appendStringInfo(&buf, " ORDER BY %s LIMIT 1) n)"
-					 " SELECT k.*, l.is_deleted FROM (SELECT * FROM k LIMIT %d) k CROSS JOIN LATERAL"
-					 " (SELECT h.is_deleted FROM %s h WHERE ", keys, WALK_KEYS, h->table);
+					 " SELECT k.*, l.is_deleted, l.event_timestamp FROM (SELECT * FROM k LIMIT %d) k CROSS JOIN LATERAL"
+					 " (SELECT h.is_deleted, h.event_timestamp FROM %s h WHERE ", keys, WALK_KEYS, h->table);
 	for (int i = 0; i < h->shape->nkeys; i++)
 	{
 		appendStringInfo(&buf, "%sh.%s", i > 0 ? " AND " : "",

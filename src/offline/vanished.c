@@ -14,6 +14,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* ---- suspects ------------------------------------------------------------------------- */
 
@@ -84,6 +85,7 @@ void
 fe_offline_walk_begin(FeOffline *h)
 {
 	h->walking = true;
+	h->walked = false;
 	h->walk_keys = NULL;
 	if (h->walk_cxt)
 		MemoryContextReset(h->walk_cxt);
@@ -133,6 +135,9 @@ read_keys(FeOffline *h, void *arg)
 			keys[k] = SPI_getbinval(tuple, desc, k + 1, &isnull);
 		if (!DatumGetBool(SPI_getbinval(tuple, desc, n + 1, &isnull)))
 			fe_offline_add_suspect(h, keys, PG_INT64_MIN);
+		else
+			fe_offline_saw_deletion(h, DatumGetTimestampTz(SPI_getbinval(tuple, desc, n + 2,
+																		 &isnull)));
 		if (i + 1 == SPI_processed)
 			remember_last(h, keys);
 	}
@@ -144,9 +149,12 @@ fe_offline_walk_step(FeOffline *h, FeViewShared *shared)
 {
 	bool		more = false;
 
-	if (!fe_offline_run(h, shared, read_keys, &more))
+	if (!fe_offline_run(h, shared, read_keys, NULL, &more))
 		return false;
 	if (!more)
+	{
 		h->walking = false;
+		h->walked = true;
+	}
 	return more;
 }

@@ -4,7 +4,7 @@
  *
  * In the pusher.  Offered rows are copied; a write asks the table about entities
  * of which nothing is known (one query), makes a partition if it must, and inserts
- * all that is news with one statement.  Memory follows once that has committed.
+ * all that is news (insert.c).  Memory follows once that has committed.
  */
 #include "postgres.h"
 
@@ -14,9 +14,7 @@
 #include "offline/internal.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/queryenvironment.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 /* ---- the writer -------------------------------------------------------------------------- */
 
@@ -67,6 +65,7 @@ fe_offline_create(FePlan *plan, MemoryContext cxt)
 	h->maxoffered = 256;
 	h->offered = palloc(h->maxoffered * sizeof(FeOffered));
 	h->retry_at = DT_NOBEGIN;
+	h->gone_until = PG_INT64_MIN;
 	dlist_init(&h->suspects);
 	fe_offline_memory_init(h);
 	callback->func = fe_offline_forget_plans;
@@ -150,41 +149,7 @@ fe_offline_offered(const FeOffline *h)
 	return h->noffered;
 }
 
-/* ---- statements over what was offered -------------------------------------------------------- */
-
-/* Runs a plan over the rows of one state; how many there were. */
-static int
-execute_over(FeOffline *h, FeOfflineStatement statement, FeOfflineState state, int expected)
-{
-	EphemeralNamedRelationData enr = {0};
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	int			n = 0;
-	int			result;
-
-	for (int i = 0; i < h->noffered; i++)
-	{
-		if (h->offered[i].state != state)
-			continue;
-		tuplestore_puttuple(store, h->offered[i].tuple);
-		n++;
-	}
-	enr.md.name = FE_OFFLINE_ROWS;
-	enr.md.tupdesc = h->desc;
-	enr.md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr.md.enrtuples = n;
-	enr.reldata = store;
-	if (n > 0)
-	{
-		if (SPI_register_relation(&enr) != SPI_OK_REL_REGISTER)
-			elog(ERROR, "could not hand over rows");
-		result = SPI_execute_plan(fe_offline_statement(h, statement), NULL, NULL, false, 0);
-		if (result != expected)
-			elog(ERROR, "statement on history failed: %s", SPI_result_code_string(result));
-		SPI_unregister_relation(FE_OFFLINE_ROWS);
-	}
-	tuplestore_end(store);
-	return n;
-}
+/* ---- what is news of it --------------------------------------------------------------------- */
 
 /* Of those of which nothing is known: what the table says. */
 static void
@@ -192,7 +157,8 @@ look_up(FeOffline *h)
 {
 	FeOffered  *o;
 
-	if (execute_over(h, FE_OFFLINE_LOOKUP, FE_OFFLINE_UNKNOWN, SPI_OK_SELECT) == 0)
+	if (fe_offline_execute_over(h, FE_OFFLINE_LOOKUP, FE_OFFLINE_UNKNOWN, 0, h->noffered,
+								SPI_OK_SELECT) == 0)
 		return;
 	for (int i = 0; i < h->noffered; i++)
 	{
@@ -224,10 +190,18 @@ look_up(FeOffline *h)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-static void
-write_offered(FeOffline *h, void *arg)
+/* What was done. */
+typedef struct Written
 {
-	int			first = -1;
+	int			rows;
+	char	   *left_out;		/* why a row was, NULL: none was */
+} Written;
+
+/* Is there anything to record?  Then there is room for it. */
+static bool
+prepare_rows(FeOffline *h)
+{
+	bool		any = false;
 
 	look_up(h);
 	for (int i = 0; i < h->noffered; i++)
@@ -236,12 +210,28 @@ write_offered(FeOffline *h, void *arg)
 
 		if (o->state != FE_OFFLINE_NEW)
 			continue;
-		first = first < 0 ? i : first;
+		any = true;
 		if (o->T < h->covered_lo || o->T >= h->covered_hi)
 			fe_offline_make_room(h, o->T);
 	}
-	if (first >= 0)
-		*(int *) arg = execute_over(h, FE_OFFLINE_INSERT, FE_OFFLINE_NEW, SPI_OK_INSERT);
+	return any;
+}
+
+static void
+write_offered(FeOffline *h, void *arg)
+{
+	if (prepare_rows(h))
+		((Written *) arg)->rows = fe_offline_execute_over(h, FE_OFFLINE_INSERT, FE_OFFLINE_NEW,
+														  0, h->noffered, SPI_OK_INSERT);
+}
+
+static void
+write_carefully(FeOffline *h, void *arg)
+{
+	Written    *w = arg;
+
+	if (prepare_rows(h))
+		w->rows = fe_offline_insert_carefully(h, &w->left_out);
 }
 
 /* ---- a write ------------------------------------------------------------------------ */
@@ -265,8 +255,13 @@ settle(FeOffline *h, FeViewShared *shared, FeOfflineHeld held, void *arg)
 	{
 		const FeOffered *o = &h->offered[i];
 
-		if (o->state == FE_OFFLINE_NEW && o->deleted)
+		if (o->state == FE_OFFLINE_LEFT_OUT)
+			fe_offline_learn_left_out(h, o);
+		else if (o->state == FE_OFFLINE_NEW && o->deleted)
+		{
+			fe_offline_saw_deletion(h, o->T);
 			fe_offline_unlearn(h, o);
+		}
 		else if (o->state == FE_OFFLINE_NEW)
 			fe_offline_learn(h, o, o->hash, o->T);
 		else if (o->state == FE_OFFLINE_HELD && o->deleted)
@@ -278,22 +273,34 @@ settle(FeOffline *h, FeViewShared *shared, FeOfflineHeld held, void *arg)
 	}
 }
 
+static void
+show_left_out(FeOffline *h, FeViewShared *shared, const char *why)
+{
+	int			n = 0;
+
+	for (int i = 0; i < h->noffered; i++)
+		n += h->offered[i].state == FE_OFFLINE_LEFT_OUT;
+	fe_offline_show_left_out(h, shared, n, why);
+}
+
 bool
 fe_offline_write(FeOffline *h, FeViewShared *shared, FeOfflineHeld held, void *arg)
 {
 	bool		ok = true;
 	bool		any = false;
-	int			written = 0;
+	Written		written = {0};
 
 	for (int i = 0; i < h->noffered; i++)
 		any |= h->offered[i].state != FE_OFFLINE_HELD;
 	if (any)
-		ok = fe_offline_run(h, shared, write_offered, &written);
+		ok = fe_offline_run(h, shared, write_offered, write_carefully, &written);
 	if (ok)
 	{
 		settle(h, shared, held, arg);
-		pg_atomic_fetch_add_u64(&shared->history_rows, written);
-		if (written > 0)
+		pg_atomic_fetch_add_u64(&shared->history_rows, written.rows);
+		if (written.left_out)
+			show_left_out(h, shared, written.left_out);
+		if (written.rows > 0)
 			fe_inject_point("history_committed");
 	}
 	h->noffered = 0;

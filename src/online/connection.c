@@ -5,7 +5,8 @@
  * Commands are appended to an output buffer and leave it as the socket allows;
  * replies are fed to hiredis's reader as they come.  Sending and receiving
  * always go together, so that neither side can wait for the other with full
- * buffers.  Only the set-up of a connection waits in here.
+ * buffers.  Only the set-up of a connection waits in here, by a function of the
+ * caller's, who may have other work to do meanwhile.
  *
  * hiredis 0.14 to 1.x: nothing but redisReaderCreate, Feed, GetReply, Free and
  * freeReplyObject is used.
@@ -57,6 +58,21 @@ fe_redis_close(FeRedis *r)
 	resetStringInfo(&r->out);
 	r->out_sent = 0;
 	r->owed = 0;
+	r->up = false;
+}
+
+static bool
+has_socket(const FeRedis *r)
+{
+	return r->sock != PGINVALID_SOCKET;
+}
+
+/* While a connection is being set up. */
+int
+fe_redis_wait(FeRedis *r, long timeout, pgsocket sock, int events)
+{
+	return r->wait ? r->wait(r->wait_arg, timeout, sock, events) :
+		fe_worker_wait(timeout, sock, events);
 }
 
 /* Records why and closes.  Always false. */
@@ -193,7 +209,7 @@ receive_some(FeRedis *r)
 bool
 fe_redis_pump(FeRedis *r)
 {
-	if (!fe_redis_connected(r))
+	if (!has_socket(r))
 		return false;
 	/* the part already sent must not pile up behind a slow server */
 	if (r->out_sent > OUT_KEEP && r->out_sent > r->out.len / 2)
@@ -214,7 +230,7 @@ fe_redis_reply(FeRedis *r)
 {
 	void	   *reply = NULL;
 
-	if (!fe_redis_connected(r))
+	if (!has_socket(r))
 		return NULL;
 	if (redisReaderGetReply(r->reader, &reply) != REDIS_OK)
 	{
@@ -244,7 +260,7 @@ fe_redis_patience(const FeRedis *r)
 {
 	TimestampTz deadline;
 
-	if (r->owed == 0 || !fe_redis_connected(r))
+	if (r->owed == 0 || !has_socket(r))
 		return -1;
 	deadline = TimestampTzPlusMilliseconds(r->last_received, FE_REDIS_REPLY_TIMEOUT);
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -267,7 +283,7 @@ finish_connect(FeRedis *r, const char *where)
 
 		if (left <= 0)
 			return fail(r, "could not connect to Redis at %s: timeout", where);
-		if (fe_worker_wait(left, r->sock, WL_SOCKET_CONNECTED) & WL_SOCKET_CONNECTED)
+		if (fe_redis_wait(r, left, r->sock, WL_SOCKET_CONNECTED) & WL_SOCKET_CONNECTED)
 			break;
 	}
 	if (getsockopt(r->sock, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
@@ -325,7 +341,7 @@ open_tcp(FeRedis *r, const FeRedisUrl *url)
 	int			rc;
 
 	snprintf(where, sizeof(where), "%s:%d", url->host, url->port);
-	rc = fe_resolve(url->host, url->port, &list);
+	rc = fe_resolve(r, url->host, url->port, &list);
 	if (rc != 0)
 		return fail(r, "could not resolve Redis host name \"%s\": %s", url->host,
 					gai_strerror(rc));
@@ -341,7 +357,7 @@ open_tcp(FeRedis *r, const FeRedisUrl *url)
 		freeaddrinfo(list);
 	}
 	PG_END_TRY();
-	return fe_redis_connected(r);
+	return has_socket(r);
 }
 
 /* A command and its reply, waiting for it; NULL = broken. */
@@ -360,9 +376,9 @@ call(FeRedis *r, int argc, const char *const *argv)
 		if (!fe_redis_pump(r))
 			return NULL;
 		reply = fe_redis_reply(r);
-		if (reply != NULL || !fe_redis_connected(r))
+		if (reply != NULL || !has_socket(r))
 			return reply;
-		fe_worker_wait(fe_redis_patience(r), r->sock, fe_redis_events(r));
+		fe_redis_wait(r, fe_redis_patience(r), r->sock, fe_redis_events(r));
 	}
 }
 
@@ -375,7 +391,7 @@ fe_redis_finish(FeRedis *r)
 
 		if (reply != NULL)
 			freeReplyObject(reply);
-		else if (fe_redis_connected(r))
+		else if (has_socket(r))
 			fe_worker_wait(fe_redis_patience(r), r->sock, fe_redis_events(r));
 	}
 	fe_redis_close(r);
@@ -487,6 +503,7 @@ fe_redis_connect(FeRedis *r, const FeRedisUrl *url)
 	/* open_tcp closes between addresses */
 	if (r->reader == NULL && (r->reader = redisReaderCreate()) == NULL)
 		return fail(r, "out of memory");
-	return authenticate(r, url) && select_database(r, url->db) &&
+	r->up = authenticate(r, url) && select_database(r, url->db) &&
 		read_run_id(r) && load_scripts(r);
+	return r->up;
 }

@@ -33,7 +33,8 @@ extern const char *const fe_redis_scripts[FE_NSCRIPTS];
 
 typedef struct FeRedis
 {
-	pgsocket	sock;			/* PGINVALID_SOCKET = not connected */
+	pgsocket	sock;			/* PGINVALID_SOCKET = none */
+	bool		up;				/* connected and set up */
 	redisReader *reader;
 	StringInfoData out;			/* commands; the first out_sent bytes are gone */
 	int			out_sent;
@@ -42,11 +43,15 @@ typedef struct FeRedis
 	char		run_id[64];		/* "" = the server does not tell */
 	char		sha[FE_NSCRIPTS][41];
 	char		error[FE_ERROR_LEN];
+
+	/* waits while a connection is set up, as fe_worker_wait; NULL: that */
+	int			(*wait) (void *arg, long timeout, pgsocket sock, int events);
+	void	   *wait_arg;
 } FeRedis;
 
 extern FeRedis *fe_redis_create(MemoryContext cxt);
 /* Connects, authenticates, selects the database, loads the scripts, asks for
- * the run id.  Takes up to some timeouts; interruptible. */
+ * the run id.  Takes up to some timeouts, waited for by r->wait; interruptible. */
 extern bool fe_redis_connect(FeRedis *r, const FeRedisUrl *url);
 extern void fe_redis_close(FeRedis *r);
 /* Waits for all replies that are owed, throws them away and closes. */
@@ -55,7 +60,7 @@ extern void fe_redis_finish(FeRedis *r);
 static inline bool
 fe_redis_connected(const FeRedis *r)
 {
-	return r->sock != PGINVALID_SOCKET;
+	return r->up;
 }
 
 /* Bytes that the server has not taken yet. */
@@ -68,7 +73,9 @@ fe_redis_unsent(const FeRedis *r)
 /* resolve.c: getaddrinfo()'s code and result (freeaddrinfo it); interruptible,
  * takes FE_REDIS_CONNECT_TIMEOUT at most. */
 struct addrinfo;
-extern int	fe_resolve(const char *host, int port, struct addrinfo **result);
+extern int	fe_resolve(FeRedis *r, const char *host, int port, struct addrinfo **result);
+/* Waits on behalf of a connection that is being set up. */
+extern int	fe_redis_wait(FeRedis *r, long timeout, pgsocket sock, int events);
 
 /* Building a command: its head, then argc arguments; binary-safe. */
 extern void fe_redis_begin(StringInfo out, int argc);

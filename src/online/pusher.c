@@ -16,7 +16,9 @@
  * live with the entities and so are bounded; of views with one the history goes on,
  * and Redis is owed what it has not got (owed.c).  The connection is tried again after
  * 0.1 to 5 seconds.  A history that cannot be written to pauses: Redis goes on, and
- * afterwards everything is compared with what the history has.
+ * afterwards everything is compared with what the history has.  While the log is being
+ * caught up with, what goes to histories alone takes a third of a processor at most:
+ * capture and ingest need two.
  *
  * A server with another run id than the one that was filled, and the
  * first connection of this process, mean a refill: everything is marked dirty,
@@ -26,6 +28,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "online/pusher.h"
 #include "storage/ipc.h"
@@ -36,6 +39,9 @@
 #define RECONNECT_FIRST	100		/* ms */
 #define RECONNECT_MAX	5000
 #define LOOK_AROUND		1000	/* ms, the longest sleep: should a wake-up be missed */
+#define BACKLOG			(4 * 1024 * 1024)	/* bytes of the log: it is being caught up with */
+#define REST			2		/* ... then work on histories rests so many times as long */
+#define REST_MAX		200		/* ms */
 
 /* ---- connection ----------------------------------------------------------------- */
 
@@ -100,17 +106,21 @@ follow_setting(FePusher *p)
 	}
 }
 
-/* True: there is a connection.  Takes a while only when one is being made. */
+/* True: there is a connection.  While one is being made histories go on (work_meanwhile). */
 static bool
 ensure_connected(FePusher *p)
 {
+	bool		made;
 	bool		fill;
 
 	if (fe_redis_connected(p->redis))
 		return true;
 	if (GetCurrentTimestamp() < p->reconnect_at)
 		return false;
-	if (!fe_redis_connect(p->redis, &p->url))
+	p->connecting = true;
+	made = fe_redis_connect(p->redis, &p->url);
+	p->connecting = false;
+	if (!made)
 	{
 		connection_lost(p);
 		return false;
@@ -159,7 +169,27 @@ choose_sinks(FePusher *p, FePushView *view, TimestampTz now)
 	view->to_history = view->live && fe_record_ready(view, now);
 	if (view->to_redis && !fe_flight_has_room(p))
 		return view->to_redis = view->to_history = false;
+	if (!view->to_redis && p->resting)
+		view->to_history = false;
 	return view->to_redis || view->to_history;
+}
+
+/* Nobody waits, and ingest has much to do. */
+static bool
+should_rest(FePusher *p)
+{
+	return !fe_ticket_waiting(p) &&
+		pg_atomic_read_u64(&p->db->applied_lsn) + BACKLOG < GetFlushRecPtr(NULL);
+}
+
+/* Work for histories alone was done since then. */
+static void
+rest(FePusher *p, TimestampTz since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		pause = Min(REST * Max(now - since, 0), REST_MAX * INT64CONST(1000));
+
+	p->rest_until = Max(p->rest_until, now) + pause;
 }
 
 /* Everything has been pushed and confirmed. */
@@ -178,9 +208,13 @@ end_fill(FePusher *p, FePushView *view)
 static void
 push_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n, FePushReason reason)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	if (view->recorder && !view->to_history)
 		view->behind = true;
 	fe_push_refs(p, view, refs, n, reason);
+	if (!view->to_redis && should_rest(p))
+		rest(p, now);
 }
 
 /* Pushes a slice of what has changed.  True: there is more. */
@@ -205,6 +239,8 @@ push_dirty(FePusher *p, FePushView *view, TimestampTz now)
 	{
 		view->drained[FE_SINK_REDIS] |= view->to_redis;
 		view->drained[FE_SINK_HISTORY] |= view->to_history;
+		if (view->to_history)
+			fe_record_drained(view);
 		if (view->to_redis && view->inflight == 0)
 			end_fill(p, view);
 		return false;
@@ -262,6 +298,7 @@ work_on_views(FePusher *p, TimestampTz now)
 	bool		retired = false;
 	dlist_mutable_iter it;
 
+	p->resting = now < p->rest_until;
 	dlist_foreach_modify(it, &p->views)
 	{
 		FePushView *view = dlist_container(FePushView, node, it.cur);
@@ -306,6 +343,11 @@ wake_for_view(FePusher *p, const FePushView *view, TimestampTz now, TimestampTz 
 		*wake = Min(*wake, fe_record_retry_at(view));
 		history = false;
 	}
+	if (history && !redis && p->rest_until > now)
+	{
+		*wake = Min(*wake, p->rest_until);
+		history = false;
+	}
 	if (!redis && !history)
 		return;
 	if (view->next_push > now)
@@ -326,7 +368,7 @@ time_to_wait(FePusher *p)
 	dlist_iter	it;
 
 	if (!fe_redis_connected(p->redis))
-		wake = Min(wake, p->reconnect_at);
+		wake = p->connecting ? wake : Min(wake, p->reconnect_at);
 	else
 	{
 		if (p->redis->owed > 0)
@@ -341,6 +383,23 @@ time_to_wait(FePusher *p)
 	if (due != FE_NEVER)
 		wake = Min(wake, now + Min(Max(due - fe_clock_now(), 0), LOOK_AROUND * 1000));
 	return TimestampDifferenceMilliseconds(now, wake);
+}
+
+/* A wait for a connection that is being made: the histories do not wait for it. */
+static int
+work_meanwhile(void *arg, long timeout, pgsocket sock, int events)
+{
+	FePusher   *p = arg;
+	MemoryContext old = MemoryContextSwitchTo(p->cxt);
+	long		mine;
+
+	fe_push_find_slots(p);
+	mine = work_on_views(p, GetCurrentTimestamp()) ? 0 : -1;
+	fe_ticket_step(p);
+	if (mine < 0)
+		mine = time_to_wait(p);
+	MemoryContextSwitchTo(old);
+	return fe_worker_wait(timeout < 0 ? mine : Min(timeout, mine), sock, events);
 }
 
 /*
@@ -423,6 +482,8 @@ create_pusher(FeDatabase *db)
 	p->slice_cxt = AllocSetContextCreate(cxt, "feature_engine push slice",
 										 ALLOCSET_DEFAULT_SIZES);
 	p->redis = fe_redis_create(cxt);
+	p->redis->wait = work_meanwhile;
+	p->redis->wait_arg = p;
 	p->units = MemoryContextAlloc(cxt, FE_MAX_UNITS * sizeof(FeUnit));
 	dlist_init(&p->views);
 	return p;

@@ -208,7 +208,10 @@ typedef struct FePusher
 	FeRedisUrl	url;
 	char		run_id[64];		/* of the server that was filled */
 	bool		outage;			/* has been told in the log */
+	bool		connecting;		/* a connection is being set up */
 	FeSentinel	sentinel;
+	TimestampTz rest_until;		/* nothing goes to histories alone meanwhile */
+	bool		resting;		/* in this round */
 	TimestampTz reconnect_at;
 	int			reconnect_delay;	/* ms */
 
@@ -411,6 +414,10 @@ extern FeTime fe_record_due(const FePushView *view);
 extern void fe_record_begin_again(FePushView *view);
 /* All entities are on the dirty list. */
 extern void fe_record_marked(FePushView *view);
+/* The dirty list is empty: all of them have been offered. */
+extern void fe_record_drained(FePushView *view);
+/* An entity that was taken off the dirty list could not be evaluated. */
+extern void fe_record_missed(FePushView *view);
 extern void fe_record_entity(FePusher *p, FePushView *view, FeEntityRef ref,
 							 const FeEvaluated *ev);
 extern void fe_record_window(FePusher *p, FePushView *view, FeEntityRef ref,

@@ -112,6 +112,20 @@ fe_record_begin_again(FePushView *view)
 }
 
 void
+fe_record_drained(FePushView *view)
+{
+	if (!view->wants_mark && !view->behind)
+		fe_offline_all_offered(view->recorder->offline);
+}
+
+void
+fe_record_missed(FePushView *view)
+{
+	if (view->recorder)
+		fe_offline_missed(view->recorder->offline);
+}
+
+void
 fe_record_marked(FePushView *view)
 {
 	view->wants_mark = false;

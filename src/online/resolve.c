@@ -94,7 +94,7 @@ start(const char *host, const char *port)
 
 /* The result of the request, waited for; EAI_AGAIN when it takes too long. */
 static int
-wait_for_result(struct addrinfo **result)
+wait_for_result(FeRedis *redis, struct addrinfo **result)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   FE_REDIS_CONNECT_TIMEOUT);
@@ -105,7 +105,7 @@ wait_for_result(struct addrinfo **result)
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			return EAI_AGAIN;
-		fe_worker_wait(pause, PGINVALID_SOCKET, 0);
+		fe_redis_wait(redis, pause, PGINVALID_SOCKET, 0);
 		pause = Min(POLL_MAX, pause * 2);
 	}
 	*result = rc == 0 ? current->control.ar_result : NULL;
@@ -115,17 +115,17 @@ wait_for_result(struct addrinfo **result)
 }
 
 static int
-resolve_name(const char *host, const char *port, struct addrinfo **result)
+resolve_name(FeRedis *redis, const char *host, const char *port, struct addrinfo **result)
 {
 	int			rc = start(host, port);
 
-	return rc == 0 ? wait_for_result(result) : rc;
+	return rc == 0 ? wait_for_result(redis, result) : rc;
 }
 
 #else
 
 static int
-resolve_name(const char *host, const char *port, struct addrinfo **result)
+resolve_name(FeRedis *redis, const char *host, const char *port, struct addrinfo **result)
 {
 	struct addrinfo hints = {0};
 
@@ -137,7 +137,7 @@ resolve_name(const char *host, const char *port, struct addrinfo **result)
 #endif							/* __GLIBC__ */
 
 int
-fe_resolve(const char *host, int port, struct addrinfo **result)
+fe_resolve(FeRedis *redis, const char *host, int port, struct addrinfo **result)
 {
 	struct addrinfo hints = {0};
 	char		service[12];
@@ -149,5 +149,5 @@ fe_resolve(const char *host, int port, struct addrinfo **result)
 	hints.ai_socktype = SOCK_STREAM;
 	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
 	rc = getaddrinfo(host, service, &hints, result);
-	return rc == 0 ? 0 : resolve_name(host, service, result);
+	return rc == 0 ? 0 : resolve_name(redis, host, service, result);
 }

@@ -260,6 +260,7 @@ recover_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 	fe_push_note_field_error(p, view, NULL, edata->message);
 	if (reason == FE_PUSH_DIRTY)
 		fe_state_set_pushed(view->shared, view->plan, refs[slice->next], true);
+	fe_record_missed(view);
 	slice->isolated = false;
 	slice->next++;
 	return true;
