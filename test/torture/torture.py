@@ -12,13 +12,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from compare import settled_redis_differences, view_differences  # noqa: E402
 from events import AGAIN, ALWAYS, CRASHES, EVENTS, EXPLAINS, Skipped  # noqa: E402
+from recorded import history_differences, with_history  # noqa: E402
 from server import Server, complaints  # noqa: E402
 from tap import finish, ok  # noqa: E402
 from views import SCHEMA, VIEWS  # noqa: E402
 from workload import Session, create_view, run  # noqa: E402
 
 # views over changes() cannot be built anew: a lost slot is a gap for them
-VIEWS = [view for view in VIEWS if "changes(" not in view[1]]
+VIEWS = with_history([view for view in VIEWS if "changes(" not in view[1]])
 JOINED = sum(view[0].startswith("vj_") for view in VIEWS)  # may be built anew after a crash
 
 SEEDS = [int(s) for s in os.environ.get("TORTURE_SEEDS", "1").split()]
@@ -203,19 +204,20 @@ class Torture:
         run(conn, f"SELECT feature_engine.sync('{WAIT}')")
         rows, problems = view_differences(conn, VIEWS)
         hashes, more = settled_redis_differences(conn, self.server.redis(), VIEWS)
+        recorded, wrong = history_differences(conn, WAIT)
         conn.close()
-        return rows, hashes, problems + more
+        return rows, hashes, recorded, problems + more + wrong
 
     def round(self, number, report):
         names = [self.next_event()]
         if self.rnd.random() < 0.25 and "TORTURE_EVENTS" not in os.environ:
             names.append(self.rnd.choice(AGAIN))
-        skipped, problems, rows, hashes = [], [], 0, 0
+        skipped, problems, rows, hashes, recorded = [], [], 0, 0, 0
         self.lines = []
         try:
             self.all_stored()
             self.work(names, skipped)
-            rows, hashes, problems = self.compare(names)
+            rows, hashes, recorded, problems = self.compare(names)
         except Exception as e:
             problems = [f"{type(e).__name__}: {e}"]
         self.lines += self.server.new_lines()
@@ -225,7 +227,7 @@ class Torture:
         if names[0] in CRASHES and not skipped and loaded < len(VIEWS) - JOINED - CRASHES[names[0]]:
             problems.append(f"of {len(VIEWS)} views only {loaded} were loaded from the store")
         what = " and ".join(names)
-        passed = ok(not problems, f"seed {self.seed} round {number}: {what}: {rows} rows, {hashes} hashes"
+        passed = ok(not problems, f"seed {self.seed} round {number}: {what}: {rows} rows, {hashes} hashes, {recorded} recorded"
                                   + (f", {loaded} views loaded" if loaded else ""),
                     "\n".join(problems[:40] + ["last lines of the server's log:"] + self.lines[-60:]
                               if problems else []))
