@@ -99,6 +99,30 @@ SELECT drop_feature_view('mine', history => true);
 SELECT drop_feature_view('mine');
 RESET ROLE;
 DROP TABLE mine_history, spend_history;
+-- What its triggers run, they run as the view's owner: a superuser does not write into others' tables either.
+CREATE TABLE trap_history (customer_id int NOT NULL, event_timestamp timestamptz NOT NULL, created timestamptz NOT NULL,
+    lsn pg_lsn NOT NULL, is_deleted boolean NOT NULL, n bigint, PRIMARY KEY (customer_id, event_timestamp))
+    PARTITION BY RANGE (event_timestamp);
+ALTER TABLE trap_history OWNER TO history_owner;
+SELECT create_feature_view('trap', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id', offline => true);
+ALTER TABLE trap_history OWNER TO CURRENT_USER;
+SELECT create_feature_view('trap', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id', offline => true);
+ALTER TABLE trap_history OWNER TO history_owner;
+SELECT backfill_history('trap', '2020-01-01', '2020-01-02', '1 day', event_time => 'created_at');
+INSERT INTO orders VALUES (900, 900, 1, '2020-01-01');
+DO $$
+BEGIN
+    FOR i IN 1 .. 600 LOOP
+        EXIT WHEN (SELECT history_failures FROM status WHERE name = 'trap') > 0;
+        PERFORM pg_sleep(0.05), pg_stat_clear_snapshot();
+    END LOOP;
+END $$;
+SELECT last_error FROM status WHERE name = 'trap';
+ALTER TABLE trap_history OWNER TO CURRENT_USER;
+SELECT sync(history => true) IS NOT NULL;
+SELECT customer_id, n FROM trap_history WHERE customer_id = 900;
+DELETE FROM orders WHERE id = 900;
+SELECT drop_feature_view('trap', history => true);
 DROP OWNED BY history_owner, history_other;
 DROP ROLE history_owner, history_other;
 

@@ -258,6 +258,23 @@ fe_history_problem(const FePlan *plan, const FeHistoryShape *shape, Oid table)
 	return problem;
 }
 
+/*
+ * Just he, not a role that he is a member of (a superuser is one of all): who owns
+ * the table decides what its triggers run, as the view's owner.
+ */
+void
+fe_history_check_owner(const FePlan *plan)
+{
+	if (fe_relation_owner(plan->history) == plan->owner)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("history table \"%s\" does not belong to the owner of feature view \"%s\"",
+					get_rel_name(plan->history), plan->name),
+			 errhint("ALTER TABLE %s OWNER TO %s.", fe_history_name(plan->history),
+					 quote_identifier(GetUserNameFromId(plan->owner, false)))));
+}
+
 /* The other feature view that has this history, or NULL. */
 static char *
 other_user(Oid table, int32 viewid)
@@ -282,7 +299,7 @@ check_table(const FePlan *plan, const FeHistoryShape *shape, Oid table, int32 vi
 
 	if (other)
 		problem = psprintf(_("It holds the history of feature view \"%s\"."), other);
-	else if (!fe_compat_class_ownercheck(table, owner))
+	else if (fe_relation_owner(table) != owner)
 		problem = psprintf(_("It does not belong to the feature view's owner, \"%s\"."),
 						   GetUserNameFromId(owner, false));
 	else

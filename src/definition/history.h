@@ -40,6 +40,8 @@ extern FeHistoryShape *fe_history_shape(const FePlan *plan);
 extern Oid	fe_history_ensure(const FePlan *plan, Oid relation, int32 viewid, Oid known);
 /* Why a table cannot hold the history of the view (a detail); NULL: it can. */
 extern char *fe_history_problem(const FePlan *plan, const FeHistoryShape *shape, Oid table);
+/* ERROR where it does not belong to the view's owner. */
+extern void fe_history_check_owner(const FePlan *plan);
 /* schema.name, quoted; NULL: it is gone. */
 extern char *fe_history_name(Oid table);
 

@@ -579,6 +579,7 @@ fe_backfill_history(PG_FUNCTION_ARGS)
 	plan = bf.past.plan;
 	if (!fe_compat_class_ownercheck(plan->relation, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(plan->relation));
+	fe_history_check_owner(plan);
 	bf.step = fe_past_interval(fcinfo, 3, "step", 1);
 	fe_past_set_event_time(&bf.past, fcinfo, 4);
 	check_range(&bf, now);

@@ -51,6 +51,7 @@ check_table(const FeOffline *h)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the history of feature view \"%s\" has no table", h->plan->name),
 				 errhint("alter_feature_view('%s', offline => true) makes it.", h->plan->name)));
+	fe_history_check_owner(h->plan);
 	replorigin_session_origin = rel->rd_rel->relhastriggers ? InvalidRepOriginId :
 		DoNotReplicateId;
 	RelationClose(rel);
