@@ -202,6 +202,17 @@ CREATE TABLE with_codes AS SELECT 'a'::text COLLATE "POSIX" AS code, timestamptz
 SELECT * FROM plan(historical_features_sql('SELECT * FROM with_codes', ARRAY['by_code:n']), 'by_code_history');
 SELECT * FROM get_historical_features('SELECT * FROM with_codes', ARRAY['by_code:n']) AS f(code text, event_timestamp timestamptz, n bigint);
 
+-- Keys of character(n) are compared as such with text too: trailing blanks do not count.
+CREATE TABLE padded (code char(4), at timestamptz);
+ALTER TABLE padded REPLICA IDENTITY FULL;
+SELECT create_feature_view('by_padded', 'SELECT code, count(*) AS n FROM padded GROUP BY code', online => '{}', offline => true), alter_feature_view('by_padded', offline => false);
+CREATE TABLE by_padded_history_1 PARTITION OF by_padded_history FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00');
+INSERT INTO by_padded_history VALUES ('a', '2026-01-01 10:00+00', '2026-01-01 10:00+00', '0/1', false, 1);
+SELECT create_training_set('padded_text', $$ SELECT code, timestamptz '2026-01-02 00:00+00' AS event_timestamp FROM (VALUES ('a'::text), ('a   '), ('b')) AS v(code) $$, ARRAY['by_padded:n']);
+SELECT quote_literal(code), n FROM padded_text ORDER BY 1;
+SELECT create_training_set('padded_int', $$ SELECT 1 AS code, timestamptz '2026-01-02 00:00+00' AS event_timestamp $$, ARRAY['by_padded:n']);
+SELECT drop_feature_view('by_padded', history => true);
+
 -- Each window recorded for itself: the newest window as of the instant that had begun and is there.
 SELECT create_feature_view('daily', $$SELECT customer_id, tumble(at, '1 day') AS day, count(*) AS n FROM orders GROUP BY customer_id, tumble(at, '1 day')$$,
 	redis_key => 'daily:{customer_id}:{window_start}', online => '{}', offline => true), alter_feature_view('daily', offline => false);

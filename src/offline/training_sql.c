@@ -186,6 +186,14 @@ instant_text(const FeTrainingRequest *r, const char *entity)
 
 /* ---- one view ------------------------------------------------------------------------ */
 
+/* character is character(1): bpchar is not. */
+static char *
+cast_name(Oid type)
+{
+	return format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN);
+}
+
+/* text = character(n) is a comparison of text, which no index over the key serves. */
 static void
 append_key(Statement *s, const FePlan *plan, const FeColumn *key)
 {
@@ -200,12 +208,13 @@ append_key(Statement *s, const FePlan *plan, const FeColumn *key)
 				 errmsg("column \"%s\" of the entity query is of type %s, and cannot be looked up among keys of type %s",
 						column->name, format_type_be(column->type), format_type_be(key->type)),
 				 errdetail("It is a key of feature view \"%s\".", plan->name),
-				 errhint("Cast it: ...::%s AS %s.", format_type_be(key->type),
+				 errhint("Cast it: ...::%s AS %s.", cast_name(key->type),
 						 quote_identifier(column->name)),
 				 fe_query_text_position(s->r->given, column->location)));
-	appendStringInfo(&s->sql, "h.%s %s %s.%s%s", quote_identifier(key->name),
+	appendStringInfo(&s->sql, "h.%s %s %s.%s%s%s", quote_identifier(key->name),
 					 operator_text(op, key_type, type), s->entity,
 					 quote_identifier(column->name),
+					 key_type == BPCHAROID && type != BPCHAROID ? "::bpchar" : "",
 					 OidIsValid(key->collation) && key->collation != column->collation ?
 					 collate_text(key->collation) : "");
 }
