@@ -29,11 +29,16 @@ def is_part(path, name):
 
 # ---- SIGKILL ----
 
-def killed(to, point, nth, *arguments, saving=""):
+def ends_itself(to, point, nth, *arguments, **environment):
     process = start("export", "--table", "public.busy_history", "--to", to, *arguments,
                     program=(os.path.join(os.path.dirname(os.path.abspath(__file__)), "killed_export.py"),),
-                    KILL_AT=point, KILL_NTH=str(nth), KILL_SAVING=saving)
+                    KILL_AT=point, KILL_NTH=str(nth), **environment)
     out, _ = process.communicate(timeout=PATIENCE)
+    return process, out
+
+
+def killed(to, point, nth, *arguments, saving=""):
+    process, out = ends_itself(to, point, nth, *arguments, KILL_SAVING=saving)
     return ok(process.returncode == -signal.SIGKILL, f"killed: {point} {nth}{saving and ' saving'}", out)
 
 
@@ -105,6 +110,11 @@ with lock.transaction():
 result, _ = process.communicate(timeout=PATIENCE)
 ok(process.returncode == 130 and "busy: 0 files" in result or "nothing new" in result, "SIGINT once: it ends in order, unfinished",
    f"{process.returncode} {result}")
+
+process, result = ends_itself(to, "rename", 3, KILL_BY="SIGTERM")
+ok(process.returncode == 143 and "busy: 3 files written" in result and "Traceback" not in result,
+   "SIGTERM while the third file is written: it is finished, the others are not begun", f"{process.returncode} {result}")
+is_part(data, "SIGTERM")
 
 # ---- two at once ----
 

@@ -1,4 +1,5 @@
-"""The command, killed by itself with SIGKILL at a named point: KILL_AT, the KILL_NTH time that it comes there.
+"""The command, killed by itself at a named point: KILL_AT, the KILL_NTH time that it comes there, with KILL_BY
+(SIGKILL).
 
     group      a row group is in the temporary file
     rename     the temporary file is whole, not in place
@@ -21,7 +22,7 @@ def die():
     global nth
     nth -= 1
     if nth == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ.get("KILL_BY", "SIGKILL")])
 
 
 def around(place, name, before=lambda *arguments: None, after=lambda *arguments: None):

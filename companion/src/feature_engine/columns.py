@@ -108,12 +108,12 @@ def schema_of(columns):
     return pa.schema([pa.field(column.name, column.type) for column in columns])
 
 
-def select_list(columns):
-    """With a last column that tells of arrays of several dimensions, which the driver would flatten."""
+def select_list(columns, *more):
+    """After the columns one that tells of arrays of several dimensions, which the driver would flatten; then more."""
     items = [f"{column.expression} AS {identifier(column.name)}" for column in columns]
     tests = [f"array_ndims({identifier(column.name)}) > 1" for column in columns if column.is_array]
     items.append(f"({' OR '.join(tests) or 'false'}) IS TRUE")
-    return ", ".join(items)
+    return ", ".join([*items, *more])
 
 
 def convert(batch, columns, infinite):

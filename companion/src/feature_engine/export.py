@@ -4,12 +4,13 @@
     TO/VIEW/_feature_engine.json             which slices are written, and their fingerprints (manifest.py)
     TO/VIEW.parquet                          everything in one file, with --compact
 
-An export looks which slices differ from what is written, and writes each of them anew, in a transaction
-of its own. Putting a file in place is atomic and no slice ever has two, so whatever the moment at which
-it is killed, readers see each row once; and to go on is simply to export.
+An export looks which slices differ from what is written, and writes those anew, from one reading of the
+table where they follow each other. Putting a file in place is atomic and no slice ever has two, so whatever
+the moment at which it is killed, readers see each row once; and to go on is simply to export.
 """
 
 import datetime as dt
+import itertools
 import json
 import re
 import time
@@ -26,6 +27,8 @@ from feature_engine.problem import Problem
 
 PARTITION_NAMES = ("date", "event_date", "event_day", "event_date_utc")
 BATCH_ROWS = 64 * 1024
+# A transaction is to be short; but the table may have no index by time, so that each reads its whole partition.
+ROWS_PER_TRANSACTION = 5_000_000
 SAVE_EVERY = 2.0  # seconds between two writings of the manifest while files are written
 UTC = dt.timezone.utc
 
@@ -81,9 +84,10 @@ class Exporter:
             found = slices.survey(self._database, self._history.table, self._options.slice, lower, upper)
             gone = self._gone(manifest, {each.start for each in found}, lower, upper)
         changed = [each for each in found if self._differs(manifest, each)]
+        unchanged = {each.start for each in found}.difference(each.start for each in changed)
         outcome = Outcome()
         try:
-            self._write_all(manifest, changed, outcome)
+            self._write_all(manifest, changed, unchanged, outcome)
             for start in gone:
                 self._remove(manifest, start, outcome)
         finally:
@@ -101,17 +105,11 @@ class Exporter:
             lower = max(lower, last) if lower else last
         return lower, upper
 
-    def _write_all(self, manifest, changed, outcome):
+    def _write_all(self, manifest, changed, unchanged, outcome):
         with self._progress(sum(each.rows for each in changed)) as progress:
-            for each in changed:
-                if self._stop.asked():
-                    outcome.complete = False
-                    return
-                outcome.rows += self._write(manifest, each.start, progress)
-                outcome.files += 1
-                if time.monotonic() - self._saved > SAVE_EVERY:
-                    manifest.save()
-                    self._saved = time.monotonic()
+            for run in slices.runs(changed, unchanged, ROWS_PER_TRANSACTION):
+                if outcome.complete:
+                    self._write_run(manifest, run, progress, outcome)
 
     # ---- the dataset as it is ----
 
@@ -229,37 +227,40 @@ class Exporter:
         number = "0" if self._options.slice == "day" else f"{start:%H}"
         return f"{manifest.partition}={start:%Y-%m-%d}/part-{number}.parquet"
 
-    def _write(self, manifest, start, progress):
-        """One slice, as one snapshot sees it; returns its number of rows."""
-        end = start + self._length
-        file = self._file_of(manifest, start)
-        path = f"{self.folder}/{file}"
-        table = self._history.table
+    def _write_run(self, manifest, run, progress, outcome):
+        """Slices that follow each other, as one snapshot sees them, in one reading of the table."""
+        columns = self._history.columns
+        condition = slices.range_condition(run[0].start, run[-1].start + self._length)
+        query = (f"SELECT {select_list(columns, slices.AGE)} FROM {self._history.table}"
+                 f" WHERE {condition} ORDER BY {histories.order_of(self._history)}")
         with self._database.transaction():
-            seen = slices.survey(self._database, table, self._options.slice, start, end)
-            if not seen:  # gone since the first look: the next cycle sees to it
-                return 0
-            query = (f"SELECT {select_list(self._history.columns)} FROM {table}"
-                     f" WHERE {slices.range_condition(start, end)} ORDER BY {histories.order_of(self._history)}")
-            with self._target.create(path) as name:
-                rows = self._copy(query, name, start, progress)
-                if rows != seen[0].rows:
-                    raise Problem(f"read {rows} of the {seen[0].rows} rows of {table} from {self._name_of(start)}")
-        manifest.slices[self._name_of(start)] = {"file": file, "rows": rows, "bytes": self._target.size(path),
-                                           "fingerprint": seen[0].fingerprint}
-        return rows
+            base = self._database.rows(f"SELECT {slices.BASE} AS base")[0]["base"]
+            with self._database.batches(query) as reader:
+                for start, pieces in itertools.groupby(slices.pieces(reader, self._length), lambda piece: piece[0]):
+                    if self._stop.asked():
+                        outcome.complete = False
+                        return
+                    self._write(manifest, start, (batch for _, batch in pieces), slices.Running(base), progress)
+                    outcome.files += 1
+                    outcome.rows += manifest.slices[self._name_of(start)]["rows"]
 
-    def _copy(self, query, name, start, progress):
-        rows = 0
-        metadata = {"feature_engine": json.dumps(
-            {"view": self._history.view, "slice": self._name_of(start), "version": __version__})}
-        with self._writer(name, metadata) as writer, self._database.batches(query) as reader:
-            for batch in reader:
+    def _write(self, manifest, start, batches, running, progress):
+        """The file of a slice."""
+        name, file = self._name_of(start), self._file_of(manifest, start)
+        path = f"{self.folder}/{file}"
+        metadata = {"feature_engine": json.dumps({"view": self._history.view, "slice": name, "version": __version__})}
+        with self._target.create(path) as temporary, self._writer(temporary, metadata) as writer:
+            for batch in batches:
                 self._stop.check()
+                running.add(batch)
                 writer.write(convert(batch, self._history.columns, self._options.infinite))
-                rows += batch.num_rows
                 progress(batch.num_rows)
-        return rows
+        fingerprint = running.value()
+        manifest.slices[name] = {"file": file, "rows": fingerprint["rows"], "bytes": self._target.size(path),
+                                 "fingerprint": fingerprint}
+        if time.monotonic() - self._saved > SAVE_EVERY:
+            manifest.save()
+            self._saved = time.monotonic()
 
     def _writer(self, name, metadata):
         return Writer(name, schema_of(self._history.columns), metadata)
