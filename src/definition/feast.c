@@ -309,18 +309,32 @@ check_types(const FePlan *plan, const FeAnalysis *a, const Query *query)
 	}
 }
 
+/* By column; only of those that go to Redis. */
+static uint32 *
+field_names(const FePlan *plan)
+{
+	uint32	   *fields = palloc0(sizeof(uint32) * Max(plan->ncolumns, 1));
+
+	for (int i = 0; i < plan->ncolumns; i++)
+		if (plan->columns[i].online)
+			fields[i] = fe_feast_field(plan->name, plan->columns[i].name);
+	return fields;
+}
+
 /* Two features of one hash whose fields have the same name. */
 static void
 check_fields(const FePlan *plan, const FePlan *other)
 {
+	const uint32 *ours = field_names(plan);
+	const uint32 *theirs = plan == other ? ours : field_names(other);
+
 	for (int i = 0; i < plan->ncolumns; i++)
 		for (int j = plan == other ? i + 1 : 0; j < other->ncolumns; j++)
 		{
 			const char *x = plan->columns[i].name;
 			const char *y = other->columns[j].name;
 
-			if (plan->columns[i].online && other->columns[j].online &&
-				fe_feast_field(plan->name, x) == fe_feast_field(other->name, y))
+			if (plan->columns[i].online && other->columns[j].online && ours[i] == theirs[j])
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
 						 errmsg("features \"%s:%s\" and \"%s:%s\" would be written to the same field",
