@@ -201,7 +201,10 @@ append_after(StringInfo buf, const FeOffline *h, const char *prefix)
 	appendStringInfoString(buf, ")");
 }
 
-/* The next keys in order, each found by the index, and of their last row: is it a deletion, when? */
+/*
+ * The next keys in order, each found by the index, and of their last row: is it a
+ * deletion, when?
+ */
 static char *
 walk_statement(const FeOffline *h, bool first)
 {

@@ -19,7 +19,8 @@ sub log_since { my ($from) = @_; return substr(slurp_file($node->logfile), $from
 sub last_rows
 {
 	return sql(q{SELECT string_agg(format('%s=%s', left(customer, 5), n), ' ' ORDER BY customer)
-		FROM (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h WHERE NOT is_deleted});
+		FROM (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
+		WHERE NOT is_deleted});
 }
 
 sub partitions
