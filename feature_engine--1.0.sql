@@ -833,13 +833,13 @@ CREATE TABLE feature_service (
 	name text PRIMARY KEY,
 	features text[] NOT NULL,
 	full_feature_names boolean NOT NULL,
-	owner regrole NOT NULL,
+	owner name NOT NULL,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE feature_service IS 'feature services of this database; written by the functions of feature_engine only; see feature_services';
 COMMENT ON COLUMN feature_service.features IS 'as given: ''view:feature'' or ''view:*''';
 COMMENT ON COLUMN feature_service.full_feature_names IS 'are columns called view__feature?';
-COMMENT ON COLUMN feature_service.owner IS 'who created it, and may replace and drop it';
+COMMENT ON COLUMN feature_service.owner IS 'who created it, and may replace and drop it; a name, so that a dump can be restored where there is no such role';
 GRANT SELECT ON feature_service TO PUBLIC;
 SELECT pg_extension_config_dump('feature_service', '');
 
@@ -1038,10 +1038,11 @@ COMMENT ON VIEW feature_views IS 'feature views of this database with their defi
 GRANT SELECT ON feature_views TO PUBLIC;
 
 CREATE VIEW feature_services AS
-SELECT s.name, s.features, p.columns, p.keys, s.owner, s.full_feature_names, s.created_at
+SELECT s.name, s.features, p.columns, p.keys,
+	pg_catalog.to_regrole(pg_catalog.quote_ident(s.owner)) AS owner, s.full_feature_names, s.created_at
 FROM feature_service s, service_shape(s.name) p;
 COMMENT ON VIEW feature_services IS
-'feature services of this database: their features as given, the output columns with types, in order (array_to_string(columns, '', '') is a column list), the keys that they need with types, and the owner; columns and keys are NULL where a view or feature is not there any more, or a new one has brought a name a second time';
+'feature services of this database: their features as given, the output columns with types, in order (array_to_string(columns, '', '') is a column list), the keys that they need with types, and the owner (NULL where there is no such role any more); columns and keys are NULL where a view or feature is not there any more, or a new one has brought a name a second time';
 GRANT SELECT ON feature_services TO PUBLIC;
 
 CREATE VIEW change_gaps AS

@@ -84,7 +84,8 @@ read_service(HeapTuple tuple, TupleDesc desc)
 	service->name = TextDatumGetCString(values[COL_NAME - 1]);
 	service->features = text_list(values[COL_FEATURES - 1]);
 	service->full_names = DatumGetBool(values[COL_FULL_NAMES - 1]);
-	service->owner = DatumGetObjectId(values[COL_OWNER - 1]);
+	/* InvalidOid, which nobody is but superusers: dropped, or missing where a dump is restored */
+	service->owner = get_role_oid(NameStr(*DatumGetName(values[COL_OWNER - 1])), true);
 	return service;
 }
 
@@ -322,7 +323,7 @@ stored_features(List *refs)
 Datum
 fe_create_feature_service(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID};
+	Oid			types[] = {TEXTOID, TEXTARRAYOID, BOOLOID, TEXTOID};
 	char	   *name = service_name(fcinfo);
 	bool		replace = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	bool		full_names = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
@@ -337,10 +338,10 @@ fe_create_feature_service(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(name);
 	values[1] = stored_features(refs);
 	values[2] = BoolGetDatum(full_names);
-	values[3] = ObjectIdGetDatum(GetUserId());
+	values[3] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 	fe_catalog_execute("INSERT INTO feature_engine." SERVICE_TABLE
 					   " (name, features, full_feature_names, owner)"
-					   " VALUES ($1, $2, $3, $4::regrole) ON CONFLICT (name) DO UPDATE"
+					   " VALUES ($1, $2, $3, $4::name) ON CONFLICT (name) DO UPDATE"
 					   " SET features = $2, full_feature_names = $3",
 					   4, types, values, NULL);
 	PG_RETURN_VOID();

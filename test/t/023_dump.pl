@@ -68,6 +68,11 @@ like($text, qr/^COPY feature_engine\.feature_view_catalog/m, 'definitions are du
 unlike($text, qr/^COPY feature_engine\.(checkpoint|online_footprint)/m, 'no state is');
 
 my $other = feature_node('other', conf => 'feature_engine.checkpoint_interval = 1s');
+$other->safe_psql('postgres', 'CREATE DATABASE ownerless');
+$other->command_fails([ 'pg_restore', '-d', 'ownerless', $dump ], 'pg_restore where a role is missing goes on');
+is($other->safe_psql('ownerless', 'SELECT name, features, owner FROM feature_engine.feature_services'),
+	'payment|{payers:s,payers:n}|', 'and brings its feature services all the same');
+$other->safe_psql('ownerless', q{SELECT feature_engine.drop_feature_service('payment')});
 $other->safe_psql('postgres', 'CREATE ROLE keeper');
 foreach my $target ([ $node, 'same cluster' ], [ $other, 'another cluster' ])
 {
