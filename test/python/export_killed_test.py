@@ -111,9 +111,9 @@ result, _ = process.communicate(timeout=PATIENCE)
 ok(process.returncode == 130 and "busy: 0 files" in result or "nothing new" in result, "SIGINT once: it ends in order, unfinished",
    f"{process.returncode} {result}")
 
-process, result = ends_itself(to, "rename", 3, KILL_BY="SIGTERM")
+process, result = ends_itself(to, "renamed", 3, KILL_BY="SIGTERM")
 ok(process.returncode == 143 and "busy: 3 files written" in result and "Traceback" not in result,
-   "SIGTERM while the third file is written: it is finished, the others are not begun", f"{process.returncode} {result}")
+   "SIGTERM while it is at the third file: that is finished, the others are not begun", f"{process.returncode} {result}")
 is_part(data, "SIGTERM")
 
 # ---- two at once ----
