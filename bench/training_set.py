@@ -17,7 +17,7 @@ ENTITIES = "SELECT row_no, customer_id, event_timestamp FROM wanted"
 
 
 def by_engine(features):
-    with adbc.connect("") as connection, connection.cursor() as cursor:
+    with adbc.connect("postgresql://") as connection, connection.cursor() as cursor:
         names = ", ".join(f"'{VIEW}:{feature}'" for feature in features)
         cursor.execute(f"SELECT feature_engine.historical_features_sql('{ENTITIES}', ARRAY[{names}])")
         sql = cursor.fetchone()[0]
