@@ -89,7 +89,9 @@ INSERT INTO returns VALUES ('renamed', 3, '2026-05-01 11:00', 1);
 SELECT * FROM check_feature_view('balance');
 SELECT n, refunds FROM balance;
 DROP TABLE returns;
+\set VERBOSITY terse
 ALTER TABLE returns ALTER value TYPE numeric;
+\set VERBOSITY default
 
 -- a condition that is never true, one that always is, a column that nobody needs, a key of text
 SELECT create_feature_view('odd', $$SELECT what, count(*) AS n, max(v) AS hi FROM (SELECT 'order' AS what, total AS v, id AS unused FROM orders WHERE 1 = 1 UNION ALL SELECT reason, value, 0 FROM returns WHERE false UNION ALL SELECT 'return', value, 1 FROM returns WHERE NULL::bool IS NULL) u GROUP BY what$$);
