@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "definition/feast.h"
 #include "mb/pg_wchar.h"
 #include "online/feast_value.h"
