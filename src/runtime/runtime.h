@@ -367,7 +367,10 @@ fe_inject_point(const char *name)
 		fe_inject_point_raise(name);
 }
 
-/* Tests: a worker stays here while feature_engine.inject_wait names this point. */
+/*
+ * Tests: a worker stays here while feature_engine.inject_wait, a list with commas,
+ * names this point; pg_stat_activity.query says "held at ..." meanwhile.
+ */
 extern void fe_inject_wait_here(const char *name);
 
 static inline void

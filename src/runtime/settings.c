@@ -309,7 +309,7 @@ define_test_settings(void)
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
 	DefineCustomStringVariable(FE_SETTING("inject_wait"),
-							   "For tests: workers wait at the point named here until it is reset.",
+							   "For tests: workers wait at the points named here until it is reset.",
 							   NULL,
 							   &fe_setting_inject_wait, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,

@@ -349,11 +349,33 @@ fe_inject_point_raise(const char *name)
 				 errhint("Reset \"%s.inject_error\".", FE_EXTENSION_NAME)));
 }
 
+/* Is name one of the list's, which has commas and no blanks? */
+static bool
+is_listed(const char *list, const char *name)
+{
+	size_t		len = strlen(name);
+
+	for (const char *at = list; at != NULL; at = strchr(at, ','))
+	{
+		at += *at == ',';
+		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
 void
 fe_inject_wait_here(const char *name)
 {
-	while (strcmp(fe_setting_inject_wait, name) == 0)
+	char		held[NAMEDATALEN];
+
+	if (!is_listed(fe_setting_inject_wait, name))
+		return;
+	snprintf(held, sizeof(held), "held at %s", name);
+	pgstat_report_activity(STATE_RUNNING, held);
+	while (is_listed(fe_setting_inject_wait, name))
 		fe_worker_wait(20, PGINVALID_SOCKET, 0);
+	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
 /* ---- helpers ------------------------------------------------------------ */
