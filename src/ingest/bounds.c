@@ -52,16 +52,9 @@ fold_one(FeIngest *ingest, FeIngestView *view)
 static void
 give_up(FeIngestView *view, MemoryContext cxt)
 {
-	ErrorData  *edata;
+	ErrorData  *edata = fe_worker_caught_inside(cxt);
 
-	MemoryContextSwitchTo(cxt);
-	edata = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
 	fe_state_fold_give_up(view->writer);
-	if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(edata);
 	ereport(LOG,
 			(errmsg("feature view \"%s\" keeps rows that it could fold, because of an error: %s",
 					view->plan->name, edata->message)));

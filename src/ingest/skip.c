@@ -91,12 +91,8 @@ fe_skip_relax(FeIngest *ingest)
 static void
 recover(FeIngestView *view, MemoryContext cxt)
 {
-	ErrorData  *edata;
+	ErrorData  *edata = fe_worker_caught_inside(cxt);
 
-	MemoryContextSwitchTo(cxt);
-	edata = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
 	if (!fe_skip_allows(view, edata))
 		ReThrowError(edata);
 	fe_view_set_error(view->shared, edata->message, 0);

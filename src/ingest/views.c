@@ -96,10 +96,7 @@ view_create_if_possible(int32 viewid, bool *unfit)
 			code != ERRCODE_FEATURE_NOT_SUPPORTED)
 			PG_RE_THROW();
 		*unfit = (code == ERRCODE_FEATURE_NOT_SUPPORTED);
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		error = fe_worker_caught_inside(cxt);
 		if (*unfit)
 			ereport(LOG,
 					(errmsg("feature view %d waits for another definition: %s", viewid,

@@ -73,13 +73,8 @@ try_insert(FeOffline *h, int from, int to, int *inserted, char **why)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = fe_worker_caught_inside(cxt);
 
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(cxt);
 		CurrentResourceOwner = owner;
 		(void) SPI_unregister_relation(FE_OFFLINE_ROWS);
 		if (edata->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED)

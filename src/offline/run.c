@@ -155,12 +155,7 @@ try_work(FeOffline *h, FeOfflineWork work, void *arg)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
+		edata = fe_worker_caught(cxt);
 		replorigin_session_origin = InvalidRepOriginId;
 		h->covered_lo = h->covered_hi = 0;	/* a partition may have been dropped */
 	}

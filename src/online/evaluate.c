@@ -237,14 +237,8 @@ evaluate_isolated(FePusher *p, FePushView *view, int i, FeEntityRef ref, FeTime 
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = fe_worker_caught_inside(cxt);
 
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		drop_column_program(col);
 		fe_push_note_field_error(p, view, col, edata->message);
 		leave_out_column(view, i, ev);

@@ -343,16 +343,7 @@ look_safely(FePusher *p, FePushView *view)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(cxt);
-		FreeErrorData(edata);
+		FreeErrorData(fe_worker_caught(cxt));
 		(void) fe_clock_set_eval_time(PG_INT64_MIN);
 		fe_push_drop_programs(view);
 		if (!fe_push_view_ready(view))

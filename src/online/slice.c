@@ -283,13 +283,7 @@ fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 		}
 		PG_CATCH();
 		{
-			MemoryContextSwitchTo(cxt);
-			edata = CopyErrorData();
-			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-				PG_RE_THROW();
-			FlushErrorState();
-			AbortCurrentTransaction();
-			MemoryContextSwitchTo(cxt);
+			edata = fe_worker_caught(cxt);
 		}
 		PG_END_TRY();
 		if (edata == NULL)

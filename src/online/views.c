@@ -249,14 +249,8 @@ load_view(FePusher *p, int32 viewid, FePushView *old, List *footprints, FePushVi
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = fe_worker_caught_inside(cxt);
 
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		fe_push_note_error(p, edata->message);
 	}
 	PG_END_TRY();

@@ -314,6 +314,15 @@ extern bool fe_worker_reloaded;
 /* Role of this process when it is one of our workers, else NULL. */
 extern const char *fe_worker_role;
 
+/*
+ * First thing in a PG_CATCH that the worker outlives: the error, in cxt, which
+ * becomes current; what was under way is rolled back: the transaction, or
+ * inside of one the subtransaction that was begun for what failed (the caller
+ * sets CurrentResourceOwner back).  A canceled query is raised again.
+ */
+extern ErrorData *fe_worker_caught(MemoryContext cxt);
+extern ErrorData *fe_worker_caught_inside(MemoryContext cxt);
+
 /* The last error this worker reported, "" = none; for exit callbacks. */
 extern const char *fe_worker_last_error(void);
 /* Is SIGTERM the cause of this worker's end? */

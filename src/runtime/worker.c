@@ -16,6 +16,7 @@
 
 #include <signal.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -64,6 +65,43 @@ remember_error(ErrorData *edata)
 	}
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(edata);
+}
+
+/*
+ * The error must have left its own context before anything else may fail, and
+ * the stack of errors be empty before a rollback.
+ */
+static ErrorData *
+take_error(MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	edata = CopyErrorData();
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		PG_RE_THROW();
+	FlushErrorState();
+	return edata;
+}
+
+ErrorData *
+fe_worker_caught(MemoryContext cxt)
+{
+	ErrorData  *edata = take_error(cxt);
+
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(cxt);
+	return edata;
+}
+
+ErrorData *
+fe_worker_caught_inside(MemoryContext cxt)
+{
+	ErrorData  *edata = take_error(cxt);
+
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	return edata;
 }
 
 const char *
