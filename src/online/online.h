@@ -20,22 +20,27 @@ extern void fe_online_init(void);	/* from _PG_init: shared memory */
  */
 extern void fe_online_wake(FeDatabase *db);
 
+/* Where evaluated vectors go. */
+typedef enum FeSink
+{
+	FE_SINK_REDIS,
+	FE_SINK_HISTORY
+} FeSink;
+#define FE_SINKS	2
 /*
- * Waiting for Redis.  A ticket stands for "every entity that is dirty now, of
- * every live view that goes to Redis"; fe_online_done says whether Redis has
- * confirmed them all (values may be newer than at the ticket's time).  Views
- * that are not live yet are not waited for.  A caller that waits for its own
- * commits first waits for FeDatabase.applied_lsn, then takes a ticket, then
- * waits on FeDatabase.progress, which is broadcast when tickets are done.
+ * Waiting for a sink.  A ticket stands for "every entity that is dirty now, of
+ * every live view that goes there"; fe_online_done says whether Redis has
+ * confirmed them all, or the history's transactions are committed (values may be
+ * newer than at the ticket's time).  Views that are not live yet are not waited
+ * for.  A caller that waits for its own commits first waits for
+ * FeDatabase.applied_lsn, then takes a ticket, then waits on FeDatabase.progress,
+ * which is broadcast when tickets are done.
  *
- * fe_online_ticket: ERROR when feature_engine.redis_url is empty.  Wakes the
- * pusher.  While Redis is down, or refuses an entity, no ticket gets done.
+ * fe_online_ticket: ERROR for Redis when feature_engine.redis_url is empty.
+ * Wakes the pusher.  While the sink is out of reach, or refuses an entity, no
+ * ticket of its gets done.
  */
-extern uint64 fe_online_ticket(FeDatabase *db);
-extern bool fe_online_done(FeDatabase *db, uint64 ticket);
-
-/* The same for the history of every live view that has one; with or without Redis. */
-extern uint64 fe_online_history_ticket(FeDatabase *db);
-extern bool fe_online_history_done(FeDatabase *db, uint64 ticket);
+extern uint64 fe_online_ticket(FeDatabase *db, FeSink sink);
+extern bool fe_online_done(FeDatabase *db, FeSink sink, uint64 ticket);
 
 #endif							/* FE_ONLINE_H */

@@ -76,7 +76,7 @@ fe_owed_add(FePushView *view, FeEntityRef ref, bool exists, bool taken, bool cha
 	OwedEntity *e;
 	bool		found;
 
-	if (view->wants_fill)
+	if (!view->online || view->wants_fill)
 	{
 		fe_state_set_pushed(view->shared, view->plan, ref, exists);
 		return;

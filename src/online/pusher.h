@@ -77,14 +77,6 @@ typedef struct FePushColumn
 
 typedef struct FeLayout FeLayout;
 
-/* Where evaluated vectors go. */
-typedef enum FeSink
-{
-	FE_SINK_REDIS,
-	FE_SINK_HISTORY
-} FeSink;
-#define FE_SINKS	2
-
 typedef struct FeRecorder FeRecorder;
 struct owed_hash;
 
@@ -429,7 +421,10 @@ extern void fe_record_write(FePusher *p, FePushView *view);
 extern bool fe_record_step(FePusher *p, FePushView *view, TimestampTz now);
 extern bool fe_record_settled(const FePushView *view);
 
-/* owed.c: what Redis has not got, because it was away */
+/*
+ * owed.c: what Redis has not got, because it was away.  The entity is on no list any
+ * more; of a view that does not go to Redis nothing is owed.
+ */
 extern void fe_owed_add(FePushView *view, FeEntityRef ref, bool exists, bool taken, bool change);
 extern bool fe_owed_any(const FePushView *view);
 /* Redis is back: it is to be pushed. */

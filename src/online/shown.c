@@ -239,10 +239,7 @@ fe_push_windows(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason rea
 	fe_push_note_schedule(view, ref, FE_CONTENT_GONE, fe_push_next_date(view, ev, T));
 	if (!view->to_redis)
 	{
-		if (view->online)
-			fe_owed_add(view, ref, n > 0, reason == FE_PUSH_DIRTY, retry);
-		else
-			fe_state_set_pushed(view->shared, view->plan, ref, n > 0);
+		fe_owed_add(view, ref, n > 0, reason == FE_PUSH_DIRTY, retry);
 		return;
 	}
 	replies = encode_windows(p, view, find(view->shown, ref), states, n, reason, retry, ev);

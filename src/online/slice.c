@@ -56,19 +56,6 @@ fe_push_next_date(const FePushView *view, const FeEvaluated *ev, FeTime T)
 	return due;
 }
 
-/*
- * Not now, or not at all: Redis is away, or the view does not go there.  The entity
- * is on no list any more.
- */
-static void
-put_off(FePushView *view, FeEntityRef ref, bool exists, bool dirty, bool retry)
-{
-	if (view->online)
-		fe_owed_add(view, ref, exists, dirty, retry);
-	else
-		fe_state_set_pushed(view->shared, view->plan, ref, exists);
-}
-
 /* Appends what brings Redis up to date.  Nothing in here fails half way. */
 static void
 push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reason,
@@ -93,7 +80,7 @@ push_evaluated(FePusher *p, FePushView *view, FeEntityRef ref, FePushReason reas
 	if (!view->to_redis)
 	{
 		fe_push_note_schedule(view, ref, FE_CONTENT_UNKNOWN, due);
-		put_off(view, ref, ev->exists, dirty, retry);
+		fe_owed_add(view, ref, ev->exists, dirty, retry);
 		return;
 	}
 	ev->v.key = fe_encode_key(view, ev->values, 0, &ev->v.keylen);

@@ -107,11 +107,13 @@ any_live(Oid dboid, FeSink sink)
 	return false;
 }
 
-static uint64
-draw(FeDatabase *db, FeSink sink)
+uint64
+fe_online_ticket(FeDatabase *db, FeSink sink)
 {
 	uint64		ticket;
 
+	if (sink == FE_SINK_REDIS)
+		require_redis();
 	if (!any_live(db->dboid, sink))
 		return 0;
 	ticket = pg_atomic_add_fetch_u64(&tickets_of(db)->drawn[sink], 1);
@@ -119,29 +121,10 @@ draw(FeDatabase *db, FeSink sink)
 	return ticket;
 }
 
-uint64
-fe_online_ticket(FeDatabase *db)
-{
-	require_redis();
-	return draw(db, FE_SINK_REDIS);
-}
-
 bool
-fe_online_done(FeDatabase *db, uint64 ticket)
+fe_online_done(FeDatabase *db, FeSink sink, uint64 ticket)
 {
-	return pg_atomic_read_u64(&tickets_of(db)->done[FE_SINK_REDIS]) >= ticket;
-}
-
-uint64
-fe_online_history_ticket(FeDatabase *db)
-{
-	return draw(db, FE_SINK_HISTORY);
-}
-
-bool
-fe_online_history_done(FeDatabase *db, uint64 ticket)
-{
-	return pg_atomic_read_u64(&tickets_of(db)->done[FE_SINK_HISTORY]) >= ticket;
+	return pg_atomic_read_u64(&tickets_of(db)->done[sink]) >= ticket;
 }
 
 /*

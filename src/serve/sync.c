@@ -192,6 +192,15 @@ sleep_a_little(FeSyncWait *w)
 	ConditionVariableTimedSleep(&w->db->progress, FE_SYNC_POLL_MS, PG_WAIT_EXTENSION);
 }
 
+static void
+wait_for_sink(FeSyncWait *w, FeSink sink)
+{
+	uint64		ticket = fe_online_ticket(w->db, sink);
+
+	while (!fe_online_done(w->db, sink, ticket))
+		sleep_a_little(w);
+}
+
 XLogRecPtr
 fe_serve_sync(long timeout_ms, bool redis, bool history, const char *view)
 {
@@ -222,19 +231,9 @@ fe_serve_sync(long timeout_ms, bool redis, bool history, const char *view)
 	while (pg_atomic_read_u64(&w.db->applied_lsn) < w.lsn || !views_are_live(&w, &failure))
 		sleep_a_little(&w);
 	if (redis && fe_setting_redis_url && fe_setting_redis_url[0] != '\0')
-	{
-		uint64		ticket = fe_online_ticket(w.db);
-
-		while (!fe_online_done(w.db, ticket))
-			sleep_a_little(&w);
-	}
+		wait_for_sink(&w, FE_SINK_REDIS);
 	if (history)
-	{
-		uint64		ticket = fe_online_history_ticket(w.db);
-
-		while (!fe_online_history_done(w.db, ticket))
-			sleep_a_little(&w);
-	}
+		wait_for_sink(&w, FE_SINK_HISTORY);
 	ConditionVariableCancelSleep();
 	if (failure.count > 0)
 		raise_failure(&failure);
