@@ -19,6 +19,7 @@
 
 #include "definition/definition.h"
 #include "definition/feast.h"
+#include "runtime/compat.h"
 #include "runtime/murmur.h"
 
 /* ---- keyspaces -------------------------------------------------------------------- */
@@ -347,11 +348,18 @@ check_fields(const FePlan *plan, const FePlan *other)
 void
 fe_feast_check(const FePlan *plan, const FeAnalysis *a, const Query *query)
 {
+	Query	   *positions = NULL;
+
 	if (plan->options.redis_layout != FE_LAYOUT_FEAST)
 		return;
+	if (query)
+	{
+		positions = copyObject(query);
+		fe_compat_inline_group_columns(positions);
+	}
 	check_names(plan);
-	check_keys(plan, a, query);
-	check_types(plan, a, query);
+	check_keys(plan, a, positions);
+	check_types(plan, a, positions);
 	check_fields(plan, plan);
 }
 

@@ -16,6 +16,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
+#include "runtime/compat.h"
 
 #include "definition/flatten.h"
 
@@ -24,11 +25,13 @@ int
 fe_union_location(Query *query, Node *operation)
 {
 	Node	   *right = ((SetOperationStmt *) operation)->rarg;
+	Query	   *subquery;
 
 	while (IsA(right, SetOperationStmt))
 		right = ((SetOperationStmt *) right)->larg;
-	return fe_targets_location(rt_fetch(((RangeTblRef *) right)->rtindex,
-										query->rtable)->subquery->targetList);
+	subquery = rt_fetch(((RangeTblRef *) right)->rtindex, query->rtable)->subquery;
+	fe_compat_inline_group_columns(subquery);
+	return fe_targets_location(subquery->targetList);
 }
 
 /* ---- one query of the union -------------------------------------------------- */
