@@ -8,7 +8,7 @@ use FeatureEngine::Test qw(feature_node eventually);
 use Test::More;
 
 my $redis = FeatureEngine::Test::Redis->start;
-my $node = feature_node('main', redis => $redis);
+my $node = feature_node('main', redis => $redis, initdb => ['--encoding=UTF8']);
 
 sub sql
 {
