@@ -377,7 +377,7 @@ extern void fe_forget_dependency(Oid relation);
 extern void fe_check_clashes(const FePlan *plan, int32 except);
 /* feast.c: refuses what Feast has no form for; a and query (of positions) may be NULL */
 extern void fe_feast_settle_options(FeViewOptions *options);
-extern void fe_feast_check(const FePlan *plan, const FeAnalysis *a, const Query *query);
+extern void fe_feast_check(const FePlan *plan, const FeAnalysis *a, Query *query);
 /* Two views of one project: what they must agree on. */
 extern void fe_feast_check_clash(const FePlan *plan, const FePlan *other);
 /* Identity switches: code here runs as the extension's owner. */

@@ -346,7 +346,7 @@ check_fields(const FePlan *plan, const FePlan *other)
 }
 
 void
-fe_feast_check(const FePlan *plan, const FeAnalysis *a, const Query *query)
+fe_feast_check(const FePlan *plan, const FeAnalysis *a, Query *query)
 {
 	Query	   *positions = NULL;
 
