@@ -66,6 +66,13 @@ SELECT n, total FROM get_historical_features('SELECT n, customer_id, event_times
 	AS f(n int, customer_id int, event_timestamp timestamptz, total numeric) ORDER BY n;
 SELECT n, total FROM get_historical_features('SELECT n, customer_id, event_timestamp FROM labels WHERE n IN (2, 4, 7)', ARRAY['spend:total'], max_age => '0')
 	AS f(n int, customer_id int, event_timestamp timestamptz, total numeric) ORDER BY n;
+-- ... or of any age: where the earliest instant would be none that a timestamp can have
+SELECT age, n, total FROM (VALUES (interval '36500 days'), ('1000000 days'), ('3000000 days'), ('106751991 days 04:00:54.775807'), ('2000000000 days')) a(age),
+	LATERAL get_historical_features('SELECT n, customer_id, event_timestamp FROM labels WHERE n IN (1, 4, 11, 12, 13)', ARRAY['spend:total'], max_age => age)
+	AS f(n int, customer_id int, event_timestamp timestamptz, total numeric) WHERE total IS NOT NULL ORDER BY 1, 2;
+SELECT n, total FROM get_historical_features($$SELECT 1 AS n, 1 AS customer_id, timestamptz '4713-01-01 00:00+00 BC' AS event_timestamp UNION ALL SELECT 2, 1, '0044-03-15 00:00+00 BC'$$,
+	ARRAY['spend:total'], max_age => '2000000 days')
+	AS f(n int, customer_id int, event_timestamp timestamptz, total numeric) ORDER BY n;
 
 -- known_only: values of customer 2 as of 15 January were computed in March only
 SELECT known, total FROM (VALUES (true), (false)) k(known),
@@ -101,6 +108,10 @@ SELECT * FROM set1 WHERE n IN (2, 4) ORDER BY n;
 SELECT create_training_set('set1', 'SELECT n, customer_id, event_timestamp FROM labels', ARRAY['spend:*']);
 SELECT create_training_set('empty', 'SELECT n, customer_id, event_timestamp FROM labels WHERE false', ARRAY['spend:*']);
 \d empty
+-- ... in this database: where its name is given, it is this one's
+SELECT create_training_set('otherdb.training.set2', 'SELECT n, customer_id, event_timestamp FROM labels', ARRAY['spend:total']);
+SELECT create_training_set(format('%I.training.set2', current_database()), 'SELECT n, customer_id, event_timestamp FROM labels', ARRAY['spend:total']);
+SELECT create_training_set('nowhere.set2', 'SELECT n, customer_id, event_timestamp FROM labels', ARRAY['spend:total']);
 
 -- The entity query may be any SELECT: TABLE, WITH, UNION, ORDER BY; timestamp
 -- and date are read as UTC, whatever the session's time zone; keys of another integer type.
@@ -148,6 +159,10 @@ SELECT historical_features_sql('DELETE FROM labels RETURNING *', ARRAY['spend:*'
 SELECT historical_features_sql('WITH d AS (DELETE FROM labels RETURNING *) SELECT * FROM d', ARRAY['spend:*']);
 SELECT historical_features_sql('SELECT * INTO x FROM labels', ARRAY['spend:*']);
 SELECT historical_features_sql('SELECT * FROM labels FOR UPDATE', ARRAY['spend:*']);
+SELECT historical_features_sql('SELECT * FROM (SELECT * FROM labels FOR SHARE) l', ARRAY['spend:*']);
+SELECT historical_features_sql('WITH l AS (SELECT * FROM labels FOR UPDATE) SELECT * FROM l', ARRAY['spend:*']);
+SELECT historical_features_sql('SELECT l.*, (SELECT n FROM labels WHERE n = 1 LIMIT 1 FOR NO KEY UPDATE) AS one FROM labels l', ARRAY['spend:*']);
+SELECT historical_features_sql('SELECT * FROM (WITH d AS (DELETE FROM labels RETURNING *) SELECT * FROM d) l', ARRAY['spend:*']);
 SELECT historical_features_sql('EXPLAIN SELECT * FROM labels', ARRAY['spend:*']);
 SELECT historical_features_sql('SELECT $1 AS customer_id, now() AS event_timestamp', ARRAY['spend:*']);
 SELECT historical_features_sql('SELECT n, event_timestamp FROM labels', ARRAY['spend:*']);
@@ -175,6 +190,7 @@ SELECT historical_features_sql('SELECT *, n AS total FROM labels', ARRAY['spend:
 SELECT historical_features_sql('SELECT *, n AS spend__total FROM labels', ARRAY['spend:total'], full_feature_names => true);
 SELECT historical_features_sql('SELECT * FROM labels', ARRAY['spend:*'], max_age => '1 month');
 SELECT historical_features_sql('SELECT * FROM labels', ARRAY['spend:*'], max_age => '-1 s');
+SELECT historical_features_sql('SELECT * FROM labels', ARRAY['spend:*'], max_age => '-2000000000 days');
 SELECT historical_features_sql('SELECT * FROM labels', service => 'nothing');
 -- ... and views without a history
 SELECT create_feature_view('plain', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id', online => '{}');

@@ -61,7 +61,23 @@ parse_select(const char *text)
 	return linitial_node(RawStmt, raw);
 }
 
-/* INSERT, UPDATE, DELETE, MERGE in WITH, and row locks: it is there to be read. */
+/* Row locks of the query or of one within it; PostgreSQL tells of no position. */
+static bool
+refuse_locks(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, refuse_locks, context);
+	if (((Query *) node)->rowMarks != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the entity query must not lock rows"),
+				 errhint("Leave FOR UPDATE or FOR SHARE out.")));
+	return query_tree_walker((Query *) node, refuse_locks, context, 0);
+}
+
+/* INSERT, UPDATE, DELETE, MERGE in WITH: elsewhere than at the top it is PostgreSQL that refuses. */
 static void
 refuse_changes(const Query *query, const char *text)
 {
@@ -79,11 +95,6 @@ refuse_changes(const Query *query, const char *text)
 				 errdetail("\"%s\" in its WITH clause does.", cte->ctename),
 				 fe_query_text_position(text, cte->location)));
 	}
-	if (query->rowMarks != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the entity query must not lock rows"),
-				 errhint("Leave FOR UPDATE or FOR SHARE out.")));
 }
 
 static List *
@@ -141,6 +152,7 @@ fe_entities_analyze(const char *text)
 	query = parse_analyze_fixedparams(raw, text, NULL, 0, NULL);
 	fe_query_text_end(&given);
 	refuse_changes(query, text);
+	(void) refuse_locks((Node *) query, NULL);
 	entities->columns = columns_of_query(query);
 	return entities;
 }

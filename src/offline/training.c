@@ -90,11 +90,13 @@ max_age_argument(const Interval *interval)
 {
 	int64		usecs;
 
-	if (!fe_interval_usecs(interval, &usecs))
+	if (interval->month != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_age must not have months or years"),
 				 errhint("Write '30 days' instead of '1 month'.")));
+	if (!fe_interval_usecs(interval, &usecs))	/* longer than all of time */
+		usecs = interval->day < 0 ? -1 : PG_INT64_MAX;
 	if (usecs < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -276,6 +278,8 @@ fe_create_training_set(PG_FUNCTION_ARGS)
 				 errmsg("name of a training set must not be NULL")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	table = makeRangeVarFromNameList(fe_compat_qualified_name(name));
+	/* refuses another database's name, which the statement below has no more */
+	(void) RangeVarGetCreationNamespace(table);
 	sql = fe_training_sql(training_request(fcinfo, 1));
 	nestlevel = begin_run();
 	if (SPI_execute(psprintf("CREATE TABLE %s AS %s",

@@ -236,14 +236,22 @@ append_conditions(Statement *s, const FePlan *plan, const FeHistoryShape *shape)
 						 s->instant);
 }
 
+/* So much can be taken from any instant but those of antiquity. */
+#define SHORT_AGE	(36500 * USECS_PER_DAY)
+
 /* What the row must not be older than; name: its event_timestamp.  Hours, for days differ. */
 static void
 append_max_age(Statement *s, const char *name)
 {
 	int64		usecs = s->r->max_age;
+	const char *instant = s->instant;
 
+	/* no instant that a row could have is left out by what is out of range */
+	if (usecs > SHORT_AGE)
+		instant = psprintf("greatest(%s, '%s'::timestamptz)", instant,
+						   timestamptz_to_str(MIN_TIMESTAMP + usecs));
 	appendStringInfo(&s->sql, "%s %s %s %s interval '" INT64_FORMAT ":%02d:%02d", name,
-					 time_operator(">=", TIMESTAMPTZOID), s->instant,
+					 time_operator(">=", TIMESTAMPTZOID), instant,
 					 time_operator("-", INTERVALOID), usecs / USECS_PER_HOUR,
 					 (int) (usecs / USECS_PER_MINUTE % MINS_PER_HOUR),
 					 (int) (usecs / USECS_PER_SEC % SECS_PER_MINUTE));
