@@ -115,6 +115,7 @@ SELECT backfill_history('spend', '2024-06-06', '2024-06-01', '1 day');
 SELECT backfill_history('spend', '2024-06-01', '2024-06-06', '0');
 SELECT backfill_history('spend', '2024-06-01', '2024-06-06', '1 month');
 SELECT backfill_history('spend', '2024-06-01', '2024-06-06', NULL);
+SELECT backfill_history('spend', '2024-06-01', '2024-06-06', '106751990 days');
 SELECT backfill_history('spend', '2024-06-01', '2024-06-20 00:00:01Z', '1 day');
 SELECT backfill_history('spend', '2024-06-01', '2024-06-06', '1 s');
 SELECT alter_feature_view('spend', history_retention => '10 days');
@@ -195,6 +196,7 @@ SELECT backfill_history('ages', '2024-06-01', '2024-06-06', '1 hour') > 50 AS ma
 SELECT feature, compared > 5 AS compared, mismatches, note FROM skew_report('ages', '2024-06-01', '2024-06-06');
 SELECT * FROM skew_report('spend', '2024-06-01', '2024-06-06', instants => 0);
 SELECT * FROM skew_report('spend', '2024-06-01', '2024-06-06', lag => '-1 s');
+SELECT * FROM skew_report('spend', '2024-06-01', '2024-06-06', lag => '10000000 days');
 
 -- ---- floats: rounding is no skew ----
 CREATE TABLE samples (id int PRIMARY KEY, k int, x float8, at timestamptz);
@@ -253,6 +255,13 @@ RESET ROLE;
 GRANT SELECT ON spend_history TO history_batch_reader;
 SET ROLE history_batch_reader;
 SELECT count(*) FROM skew_report('spend', '2024-06-01', '2024-06-06');
+-- a column of the source that the view does not show: which rows it leaves out would tell of it
+SELECT count(*) FROM skew_report('spend', '2024-06-01', '2024-06-06', event_time => 'day');
+RESET ROLE;
+GRANT SELECT (day) ON orders TO history_batch_reader;
+SET ROLE history_batch_reader;
+SELECT count(*) FROM skew_report('spend', '2024-06-01', '2024-06-06', event_time => 'day');
+SELECT count(*) FROM skew_report('spend', '2024-06-01', '2024-06-06', event_time => 'created_at');
 RESET ROLE;
 
 SELECT set_clock(NULL);

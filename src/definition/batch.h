@@ -75,7 +75,10 @@ extern char *fe_batch_expression(const FeBatch *b, Node *expr);
 
 /* ---- batch_past.c ------------------------------------------------------------------- */
 
-/* How the past is told; event_time NULL: by the windows.  ERROR: no such column. */
+/*
+ * How the past is told; event_time NULL: by the windows.  ERROR: no such column, or
+ * one that the current user may not read.
+ */
 extern void fe_batch_set_past(FeBatch *b, const char *event_time);
 /*
  * Why a column's value at a past T (-1: whether an entity was there) cannot be told

@@ -12,6 +12,8 @@
 
 #include "access/attnum.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -41,6 +43,10 @@ check_event_time(const FePlan *plan, Oid relid, const char *column)
 				 errmsg("column \"%s\" of table \"%s\" does not exist", column, get_rel_name(relid)),
 				 errhint("event_time names a column of what feature view \"%s\" reads: the time at which a "
 						 "row came to be.", plan->name)));
+	/* which rows are left out tells of the column, which the definition need not show */
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(relid, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error_col(ACLCHECK_NO_PRIV, OBJECT_COLUMN, get_rel_name(relid), column);
 	if (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != DATEOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

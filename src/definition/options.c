@@ -16,8 +16,8 @@
 #include "definition/definition.h"
 #include "definition/template.h"
 
-static int64
-interval_option(FunctionCallInfo fcinfo, int n, const char *name, int64 min, int64 max)
+int64
+fe_interval_argument(FunctionCallInfo fcinfo, int n, const char *name, int64 min, int64 max)
 {
 	int64		usecs;
 
@@ -65,13 +65,13 @@ fe_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
 		options->redis_key = template[0] != '\0' ? template : NULL;
 	}
 	if (!PG_ARGISNULL(first + 1))
-		options->ttl = interval_option(fcinfo, first + 1, "ttl", 0, 36500 * USECS_PER_DAY);
+		options->ttl = fe_interval_argument(fcinfo, first + 1, "ttl", 0, 36500 * USECS_PER_DAY);
 	if (!PG_ARGISNULL(first + 2))
 		options->push_interval = (int)
-			(interval_option(fcinfo, first + 2, "push_interval", 0, USECS_PER_DAY) / 1000);
+			(fe_interval_argument(fcinfo, first + 2, "push_interval", 0, USECS_PER_DAY) / 1000);
 	if (!PG_ARGISNULL(first + 3))
 		options->time_refresh = (int)
-			(interval_option(fcinfo, first + 3, "time_refresh", USECS_PER_SEC,
+			(fe_interval_argument(fcinfo, first + 3, "time_refresh", USECS_PER_SEC,
 							 365 * USECS_PER_DAY) / USECS_PER_SEC);
 	if (!PG_ARGISNULL(first + 4))
 		online_option(PG_GETARG_ARRAYTYPE_P(first + 4), options);
@@ -81,9 +81,9 @@ void
 fe_window_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *options)
 {
 	if (!PG_ARGISNULL(first))
-		options->retention = interval_option(fcinfo, first, "retention", 0, 36500 * USECS_PER_DAY);
+		options->retention = fe_interval_argument(fcinfo, first, "retention", 0, 36500 * USECS_PER_DAY);
 	if (!PG_ARGISNULL(first + 1))
-		options->watermark = interval_option(fcinfo, first + 1, "watermark", 0,
+		options->watermark = fe_interval_argument(fcinfo, first + 1, "watermark", 0,
 											 36500 * USECS_PER_DAY);
 }
 
@@ -93,10 +93,10 @@ fe_history_options_from_args(FunctionCallInfo fcinfo, int first, FeViewOptions *
 	if (!PG_ARGISNULL(first))
 		options->offline = PG_GETARG_BOOL(first);
 	if (!PG_ARGISNULL(first + 1))
-		options->history_interval = interval_option(fcinfo, first + 1, "history_interval",
+		options->history_interval = fe_interval_argument(fcinfo, first + 1, "history_interval",
 													USECS_PER_SEC / 1000, 36500 * USECS_PER_DAY);
 	if (!PG_ARGISNULL(first + 2))
-		options->history_retention = interval_option(fcinfo, first + 2, "history_retention",
+		options->history_retention = fe_interval_argument(fcinfo, first + 2, "history_retention",
 													 USECS_PER_HOUR, 36500 * USECS_PER_DAY);
 }
 

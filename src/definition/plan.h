@@ -349,6 +349,9 @@ extern List *fe_plan_list(bool *extension_installed);	/* list of int */
 extern List *fe_plan_list_uncommitted(void);
 /* Microseconds of an interval; false: it has months or is out of range. */
 extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
+/* Of argument n, an interval; ERROR: months, or not within these bounds. */
+extern int64 fe_interval_argument(FunctionCallInfo fcinfo, int n, const char *name, int64 min,
+								  int64 max);
 /* As an interval literal of days and a time. */
 extern char *fe_format_usecs(int64 usecs);
 /* Called when the catalogue may have changed (relcache invalidation of the
@@ -500,8 +503,6 @@ extern int64 fe_track_time(const FePlan *plan, int track, const Datum *values, c
 extern Datum fe_window_datum(FeRange window);
 /* The reverse; lo = PG_INT64_MAX: it is none of ours. */
 extern FeRange fe_window_of_datum(Datum value);
-/* Microseconds of an interval; false: it has months or is out of range. */
-extern bool fe_interval_usecs(const Interval *interval, int64 *usecs);
 /* Event time as us (timestamp and date read as UTC). */
 extern int64 fe_event_time(Datum value, Oid type);
 

@@ -78,6 +78,8 @@ typedef struct Backfill
 	char	   *batch;			/* statements that every step runs */
 	char	   *differs;
 	char	   *insert;
+	char	   *take_over;		/* what the history says, with its own rows up to the step */
+	char	   *stay;			/* what the query says, but for rows that are there at the step */
 	int64		written;
 } Backfill;
 
@@ -439,14 +441,14 @@ one_step(Backfill *bf, FeTime T)
 	own = take_own(bf, T, &newest);
 	if (own)
 	{
-		fill_store(bf, STORE_OTHER, select_overlaid(bf, STORE_BEFORE, "true"));
+		fill_store(bf, STORE_OTHER, bf->take_over);
 		swap_stores(bf, STORE_OTHER, STORE_BEFORE);
 	}
 	write_differences(bf, T);
 	/* what is there already at T stays */
 	if (own && newest == T)
 	{
-		fill_store(bf, STORE_OTHER, select_overlaid(bf, STORE_NOW, "et = feature_engine.now()"));
+		fill_store(bf, STORE_OTHER, bf->stay);
 		swap_stores(bf, STORE_OTHER, STORE_BEFORE);
 	}
 	else
@@ -509,6 +511,8 @@ backfill(void *arg)
 	bf->batch = select_batch(bf);
 	bf->differs = select_differs(bf);
 	bf->insert = insert_differences(bf);
+	bf->take_over = select_overlaid(bf, STORE_BEFORE, "true");
+	bf->stay = select_overlaid(bf, STORE_NOW, "et = feature_engine.now()");
 	make_stores(bf);
 	read_history(bf);
 	for (FeTime T = bf->past.from; T <= bf->last; T += bf->step)

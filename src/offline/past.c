@@ -81,23 +81,11 @@ fe_past_set_event_time(FePast *p, FunctionCallInfo fcinfo, int n)
 int64
 fe_past_interval(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 {
-	int64		usecs;
-
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be NULL", name)));
-	if (!fe_interval_usecs(PG_GETARG_INTERVAL_P(n), &usecs))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must not have months or years", name),
-				 errhint("Their length varies. Write '30 days' instead of '1 month'.")));
-	if (usecs < least)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 least > 0 ? errmsg("\"%s\" must be greater than zero", name) :
-				 errmsg("\"%s\" must not be negative", name)));
-	return usecs;
+	return fe_interval_argument(fcinfo, n, name, least, 36500 * USECS_PER_DAY);
 }
 
 /* ---- texts --------------------------------------------------------------------------- */

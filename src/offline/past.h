@@ -37,7 +37,7 @@ extern void fe_past_append_keys(const FePast *p, StringInfo sql);
 extern void fe_past_append_newest(const FePast *p, StringInfo sql, const char *condition);
 /* As a literal. */
 extern char *fe_past_literal(FeTime t);
-/* Microseconds of an interval argument; ERROR: months, or less than the least. */
+/* Microseconds of an interval argument; ERROR: months, less than the least, or more than 36500 days. */
 extern int64 fe_past_interval(FunctionCallInfo fcinfo, int n, const char *name, int64 least);
 
 #endif							/* FE_OFFLINE_PAST_H */
