@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
@@ -278,6 +279,11 @@ fe_catalog_by_written_name(const char *name)
 void
 fe_catalog_lock(void)
 {
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feature views and services cannot be changed on a standby"),
+				 errhint("Change them on the primary.")));
 	LockRelationOid(fe_catalog_oid(false), ShareRowExclusiveLock);
 }
 

@@ -579,6 +579,7 @@ fe_backfill_history(PG_FUNCTION_ARGS)
 	FeTime		now = fe_clock_now();
 	const FePlan *plan;
 
+	fe_require_primary("backfill_history");
 	fe_past_init(&bf.past, fcinfo);
 	plan = bf.past.plan;
 	if (!fe_compat_class_ownercheck(plan->relation, GetUserId()))

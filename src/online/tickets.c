@@ -139,6 +139,7 @@ fe_push_now(PG_FUNCTION_ARGS)
 	FeViewShared *view;
 
 	fe_require_preloaded();
+	fe_require_primary("push_now");
 	plan = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	if (!has_privs_of_role(GetUserId(), plan->owner))
 		ereport(ERROR,

@@ -205,6 +205,7 @@ extern FeDatabase *fe_my_database(void);
 /* The same, taking a slot when there is none yet (ERROR when all are taken). */
 extern FeDatabase *fe_my_database_or_claim(void);
 extern void fe_require_preloaded(void); /* ERROR with the setting to change */
+extern void fe_require_primary(const char *function);	/* ERROR on a standby */
 
 /*
  * A database's slot or NULL; the caller holds fe_shared->lock (any mode) or

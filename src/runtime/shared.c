@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "runtime/runtime.h"
 #include "storage/ipc.h"
@@ -175,6 +176,16 @@ fe_require_preloaded(void)
 						FE_EXTENSION_NAME),
 				 errhint("Add \"shared_preload_libraries = '%s'\" to postgresql.conf (after a comma where other libraries are listed) and restart the server.",
 						 FE_LIBRARY_NAME)));
+}
+
+void
+fe_require_primary(const char *function)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s.%s() cannot be used on a standby", FE_EXTENSION_NAME, function),
+				 errhint("Call it on the primary.")));
 }
 
 /* ---- database slots ---------------------------------------------------- */

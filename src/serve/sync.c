@@ -209,11 +209,7 @@ fe_serve_sync(long timeout_ms, bool redis, bool history, const char *view)
 	bool		installed;
 
 	fe_require_preloaded();
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("feature_engine.sync() cannot be used on a standby"),
-				 errhint("Call it on the primary.")));
+	fe_require_primary("sync");
 	w.lsn = fe_compat_log_message(FE_EXTENSION_NAME, "sync", 4);
 	XLogFlush(w.lsn);
 	if (fe_plan_list(&installed) == NIL)

@@ -67,18 +67,32 @@ foreach my $read ('SELECT * FROM customer_features', 'SELECT n FROM customer_fea
 		qr/ERROR:  55000: feature views cannot be read on a standby\nDETAIL:  .*\nHINT:  Read them on the primary, or from Redis\./,
 		"refused: $read");
 }
-foreach my $wait ('SELECT sync()', q{SELECT sync('1 s', redis => true)}, q{SELECT * FROM check_feature_view('customer_features')})
+my %calls = ('SELECT sync()' => 'sync', q{SELECT sync('1 s', redis => true)} => 'sync',
+	q{SELECT * FROM check_feature_view('customer_features')} => 'sync', q{SELECT push_now('customer_features')} => 'push_now',
+	q{SELECT backfill_history('customer_features', now() - interval '1 day', now(), '1 hour')} => 'backfill_history');
+foreach my $call (sort keys %calls)
 {
-	like(error_of($standby, $wait), qr/ERROR:  55000: feature_engine\.sync\(\) cannot be used on a standby\nHINT:  Call it on the primary\./,
-		"refused: $wait");
+	like(error_of($standby, $call),
+		qr/ERROR:  55000: feature_engine\.$calls{$call}\(\) cannot be used on a standby\nHINT:  Call it on the primary\./,
+		"refused: $call");
 }
 foreach my $write (q{SELECT refresh_feature_view('customer_features')}, q{SELECT drop_feature_view('customer_features')},
 	q{SELECT alter_feature_view('customer_features', ttl => '1 day')},
-	q{SELECT create_feature_view('other', 'SELECT customer, count(*) AS n FROM orders GROUP BY customer')})
+	q{SELECT create_feature_view('other', 'SELECT customer, count(*) AS n FROM orders GROUP BY customer')},
+	q{SELECT create_feature_service('churn', ARRAY['customer_features:*'])}, q{SELECT drop_feature_service('churn')})
 {
-	like(error_of($standby, $write), qr/ERROR:  55000: .*recovery is in progress/, "refused: $write");
+	like(error_of($standby, $write),
+		qr/ERROR:  55000: feature views and services cannot be changed on a standby\nHINT:  Change them on the primary\./,
+		"refused: $write");
 }
 is(sql($standby, 'SELECT name, state, worker FROM status'), 'customer_features|waiting|', 'status tells that nothing is built');
+# training sets are read from histories, which are ordinary tables
+sql($primary, q{SELECT create_feature_view('noted', 'SELECT id, total FROM orders', online => '{}', offline => true);
+	SELECT sync('90 s', history => true); CREATE TABLE instants AS SELECT 150 AS id, feature_engine.now() AS event_timestamp});
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+is(sql($standby, q{SELECT id, total FROM get_historical_features('TABLE instants', ARRAY['noted:total'])
+	AS f(id int, event_timestamp timestamptz, total numeric(10,2))}), '150|150.00', 'a training set');
+sql($primary, q{SELECT drop_feature_view('noted', history => true); DROP TABLE instants});
 is(sql($standby, 'SELECT sum(n) FROM (SELECT customer, count(*) AS n FROM orders GROUP BY customer) q'),
 	sql($primary, 'SELECT count(*) FROM orders'), 'the batch query works');
 my $quiet = log_since($standby, 0);
