@@ -84,7 +84,7 @@ drop_objects(ObjectAddresses *objects)
 static void
 drop_history(ObjectAddresses *objects, const FeCatalogRow *row, bool too)
 {
-	char	   *name = fe_history_name(row->history);
+	char	   *name = fe_qualified_relation(row->history);
 
 	if (name == NULL)
 		return;

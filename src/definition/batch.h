@@ -11,6 +11,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "definition/names.h"
 #include "definition/plan.h"
 
 /* A column of those that tell rows apart: a key, or the window of GROUP BY. */
@@ -66,7 +67,6 @@ extern void fe_batch_append_key_match(const FeBatch *b, StringInfo sql, const ch
 									  const char *y);
 /* "x.c0, x.c1" of the keys; x NULL: without the relation. */
 extern void fe_batch_append_keys(const FeBatch *b, StringInfo sql, const char *x);
-extern char *fe_qualified_relation(Oid relid);
 
 /* For fe_batch statements over the source's rows. */
 extern void fe_batch_append_source(FeBatch *b, int sample);

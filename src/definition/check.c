@@ -15,7 +15,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -184,7 +183,6 @@ fe_check_feature_view(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	FePlan	   *plan;
-	AclResult	acl;
 	ListCell   *lc;
 	int			sample = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT32(1);
 
@@ -198,9 +196,7 @@ fe_check_feature_view(PG_FUNCTION_ARGS)
 				 errmsg("sample must be greater than zero")));
 	InitMaterializedSRF(fcinfo, 0);
 	plan = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	acl = pg_class_aclcheck(plan->relation, GetUserId(), ACL_SELECT);
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, get_rel_name(plan->relation));
+	fe_plan_check_select(plan);
 	if (fe_plan_is_stream(plan))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

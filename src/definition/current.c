@@ -30,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "definition/definition.h"
+#include "definition/names.h"
 
 /* ---- the primary key ------------------------------------------------------------ */
 
@@ -44,7 +45,7 @@ refuse_table(const FeAnalysis *a, Oid relid, bool deferrable)
 	const char *hint = deferrable ? _("Make the primary key NOT DEFERRABLE.") :
 		psprintf(_("ALTER TABLE %s ADD PRIMARY KEY (...); or name the key columns in GROUP BY, and "
 				   "take each feature by an aggregate such as last(column, event_time)."),
-				 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name));
+				 fe_qualified_relation(relid));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -122,9 +123,7 @@ query_text(const FeFlat *flat)
 						 quote_identifier(target->name));
 		sep = ", ";
 	}
-	appendStringInfo(&sql, " FROM %s",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
-												table));
+	appendStringInfo(&sql, " FROM %s", fe_qualified_relation(source));
 	sep = " WHERE ";
 	foreach(lc, flat->where)
 	{

@@ -209,8 +209,6 @@ extern char *fe_changes_column_name(Oid source, AttrNumber attnum);
  * with the same search_path.
  */
 extern char *fe_check_statement(const FePlan *plan, int sample);
-/* OPERATOR(schema.=) */
-extern char *fe_operator_text(Oid op);
 
 /* ---- source.c ------------------------------------------------------------- */
 

@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "nodes/value.h"
 #include "runtime/compat.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 #include "utils/varlena.h"
@@ -168,6 +170,27 @@ raise_unknown_feature(const FePlan *plan, const char *name, const char *service)
 			 errmsg("feature view \"%s\" has no feature \"%s\"", plan->name, name),
 			 fe_hint_similar(name, names),
 			 service_context(service)));
+}
+
+List *
+fe_feature_references(Datum array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	List	   *refs = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("features must not contain NULL")));
+		refs = lappend(refs, TextDatumGetCString(elems[i]));
+	}
+	return refs;
 }
 
 /* ---- the list -------------------------------------------------------------------- */

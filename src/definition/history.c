@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "executor/spi.h"
@@ -27,7 +26,6 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "definition/definition.h"
 #include "definition/history.h"
@@ -80,15 +78,6 @@ check_names(const FePlan *plan)
 								plan->columns[i].name),
 						 errdetail("Its history has a column of that name."),
 						 errhint("Give the column another name in the query.")));
-}
-
-char *
-fe_history_name(Oid table)
-{
-	char	   *name = OidIsValid(table) ? get_rel_name(table) : NULL;
-	char	   *schema = name ? get_namespace_name(get_rel_namespace(table)) : NULL;
-
-	return schema ? quote_qualified_identifier(schema, name) : NULL;
 }
 
 /* ---- a table that is there ------------------------------------------------------------ */
@@ -271,7 +260,7 @@ fe_history_check_owner(const FePlan *plan)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("history table \"%s\" does not belong to the owner of feature view \"%s\"",
 					get_rel_name(plan->history), plan->name),
-			 errhint("ALTER TABLE %s OWNER TO %s.", fe_history_name(plan->history),
+			 errhint("ALTER TABLE %s OWNER TO %s.", fe_qualified_relation(plan->history),
 					 quote_identifier(GetUserNameFromId(plan->owner, false)))));
 }
 
@@ -336,29 +325,13 @@ execute_as(Oid owner, const char *sql)
 	SetUserIdAndSecContext(userid, sec);
 }
 
-static char *
-collation_name(Oid collation)
-{
-	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
-	Form_pg_collation form;
-	char	   *name;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for collation %u", collation);
-	form = (Form_pg_collation) GETSTRUCT(tuple);
-	name = quote_qualified_identifier(get_namespace_name(form->collnamespace),
-									  NameStr(form->collname));
-	ReleaseSysCache(tuple);
-	return name;
-}
-
 static void
 append_column(StringInfo sql, const FeColumn *column)
 {
 	appendStringInfo(sql, "%s %s", quote_identifier(column->name),
 					 type_name(column->type, column->typmod));
 	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
-		appendStringInfo(sql, " COLLATE %s", collation_name(column->collation));
+		appendStringInfo(sql, " COLLATE %s", fe_qualified_collation(column->collation));
 }
 
 static Oid
@@ -400,7 +373,7 @@ add_columns(const FePlan *plan, const FeHistoryShape *shape, Oid table, Oid owne
 	int			n = 0;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ", fe_history_name(table));
+	appendStringInfo(&sql, "ALTER TABLE %s ", fe_qualified_relation(table));
 	for (int i = 0; i < shape->nfeatures; i++)
 	{
 		const FeColumn *column = &plan->columns[shape->features[i]];

@@ -17,6 +17,7 @@
 #ifndef FE_DEFINITION_HISTORY_H
 #define FE_DEFINITION_HISTORY_H
 
+#include "definition/names.h"
 #include "definition/plan.h"
 
 /* Which output columns stand where; numbers in FePlan.columns. */
@@ -42,7 +43,5 @@ extern Oid	fe_history_ensure(const FePlan *plan, Oid relation, int32 viewid, Oid
 extern char *fe_history_problem(const FePlan *plan, const FeHistoryShape *shape, Oid table);
 /* ERROR where it does not belong to the view's owner. */
 extern void fe_history_check_owner(const FePlan *plan);
-/* schema.name, quoted; NULL: it is gone. */
-extern char *fe_history_name(Oid table);
 
 #endif							/* FE_DEFINITION_HISTORY_H */

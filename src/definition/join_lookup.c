@@ -20,6 +20,7 @@
 #include "utils/typcache.h"
 
 #include "definition/joins.h"
+#include "definition/names.h"
 
 /* ---- equalities ---------------------------------------------------------------- */
 

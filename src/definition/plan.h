@@ -367,6 +367,8 @@ extern bool fe_plan_aggs_use_time(const FePlan *plan, const Bitmapset *aggs);
 extern bool fe_plan_owner_may_read(const FePlan *plan);
 /* The same as an ERROR. */
 extern void fe_plan_check_owner(const FePlan *plan);
+/* ERROR unless the current user may read the view. */
+extern void fe_plan_check_select(const FePlan *plan);
 
 typedef struct FeOwnerContext
 {

@@ -94,6 +94,15 @@ fe_plan_check_owner(const FePlan *plan)
 		check_arm(plan, &plan->arms[i]);
 }
 
+void
+fe_plan_check_select(const FePlan *plan)
+{
+	AclResult	acl = pg_class_aclcheck(plan->relation, GetUserId(), ACL_SELECT);
+
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, plan->name);
+}
+
 /* ---- settings ------------------------------------------------------------------- */
 
 /*

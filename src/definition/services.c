@@ -51,27 +51,6 @@ enum
 
 /* ---- reading ---------------------------------------------------------------------- */
 
-static List *
-text_list(Datum array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	List	   *list = NIL;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, &nulls, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("features must not contain NULL")));
-		list = lappend(list, TextDatumGetCString(elems[i]));
-	}
-	return list;
-}
-
 static FeService *
 read_service(HeapTuple tuple, TupleDesc desc)
 {
@@ -82,7 +61,7 @@ read_service(HeapTuple tuple, TupleDesc desc)
 	for (int i = 0; i < COL_LAST; i++)
 		values[i] = heap_getattr(tuple, i + 1, desc, &isnull);
 	service->name = TextDatumGetCString(values[COL_NAME - 1]);
-	service->features = text_list(values[COL_FEATURES - 1]);
+	service->features = fe_feature_references(values[COL_FEATURES - 1]);
 	service->full_names = DatumGetBool(values[COL_FULL_NAMES - 1]);
 	/* InvalidOid, which nobody is but superusers: dropped, or missing where a dump is restored */
 	service->owner = get_role_oid(NameStr(*DatumGetName(values[COL_OWNER - 1])), true);
@@ -275,12 +254,7 @@ static void
 check_rights(const FeFeatureList *list)
 {
 	for (int v = 0; v < list->nviews; v++)
-	{
-		AclResult	acl = pg_class_aclcheck(list->views[v]->relation, GetUserId(), ACL_SELECT);
-
-		if (acl != ACLCHECK_OK)
-			aclcheck_error(acl, OBJECT_FOREIGN_TABLE, list->views[v]->name);
-	}
+		fe_plan_check_select(list->views[v]);
 }
 
 static void
@@ -327,7 +301,7 @@ fe_create_feature_service(PG_FUNCTION_ARGS)
 	char	   *name = service_name(fcinfo);
 	bool		replace = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	bool		full_names = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
-	List	   *refs = PG_ARGISNULL(1) ? NIL : text_list(PG_GETARG_DATUM(1));
+	List	   *refs = PG_ARGISNULL(1) ? NIL : fe_feature_references(PG_GETARG_DATUM(1));
 	List	   *old;
 	Datum		values[4];
 

@@ -30,6 +30,8 @@ typedef struct FeFeatureList
 	bool		failed;			/* ... this */
 } FeFeatureList;
 
+/* Of an argument or column of type text[]; ERROR: a NULL among them. */
+extern List *fe_feature_references(Datum array);
 /*
  * What these references (char *) mean today.  NULL / ERROR: an unknown view or
  * feature, a key among them, one output name twice.  full_names: output columns are

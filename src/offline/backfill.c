@@ -181,7 +181,7 @@ insert_differences(const Backfill *bf)
 	for (int i = 0; i < shape->nkeys; i++)
 		appendStringInfo(&sql, "coalesce(n.c%d, b.c%d), ", shape->keys[i], shape->keys[i]);
 	appendStringInfo(&sql, "feature_engine.now(), %s, '%X/%X'::pg_lsn, n.here IS NULL",
-					 fe_past_literal(bf->created), LSN_FORMAT_ARGS(bf->lsn));
+					 fe_offline_time_literal(bf->created), LSN_FORMAT_ARGS(bf->lsn));
 	for (int i = 0; i < shape->nfeatures; i++)
 		appendStringInfo(&sql, ", n.c%d", shape->features[i]);
 	append_difference(bf, &sql);
@@ -482,8 +482,8 @@ restore_later(Backfill *bf)
 static void
 read_history(Backfill *bf)
 {
-	char	   *from = fe_past_literal(bf->past.from);
-	char	   *last = fe_past_literal(bf->last);
+	char	   *from = fe_offline_time_literal(bf->past.from);
+	char	   *last = fe_offline_time_literal(bf->last);
 
 	bf->next = first_time(bf, psprintf("event_timestamp > %s", last));
 	fill_store(bf, STORE_BEFORE, select_newest(bf, psprintf("event_timestamp < %s", from)));
@@ -497,7 +497,7 @@ read_history(Backfill *bf)
 		return;
 	bf->kept = new_tuples();
 	bf->nkept = fill(bf->kept, select_newest(bf, psprintf("event_timestamp <= %s",
-														  fe_past_literal(bf->next))));
+														  fe_offline_time_literal(bf->next))));
 }
 
 static void

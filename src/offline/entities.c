@@ -77,7 +77,7 @@ refuse_locks(Node *node, void *context)
 	return query_tree_walker((Query *) node, refuse_locks, context, 0);
 }
 
-/* INSERT, UPDATE, DELETE, MERGE in WITH: elsewhere than at the top it is PostgreSQL that refuses. */
+/* INSERT, UPDATE, DELETE, MERGE in WITH; below the top PostgreSQL refuses them. */
 static void
 refuse_changes(const Query *query, const char *text)
 {

@@ -107,7 +107,7 @@ static void
 append_query(FeRepository *repo, const FeRepositoryView *view)
 {
 	const FePlan *plan = view->plan;
-	char	   *history = fe_history_name(plan->history);
+	char	   *history = fe_qualified_relation(plan->history);
 	StringInfo	buf = &repo->body;
 
 	append_query_line(buf, "SELECT ");
@@ -123,20 +123,20 @@ append_query(FeRepository *repo, const FeRepositoryView *view)
 	append_query_line(buf, history ? "event_timestamp, created " :
 					  "feature_engine.now() AS event_timestamp, feature_engine.now() AS created ");
 	if (history == NULL)
-		history = quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->relation)),
-											 get_rel_name(plan->relation));
+		history = fe_qualified_relation(plan->relation);
 	append_query_line(buf, psprintf("FROM %s", history));
 }
 
 static void
 require_history(const FeRepositoryView *view)
 {
-	if (fe_history_name(view->plan->history) == NULL)
+	if (fe_qualified_relation(view->plan->history) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feature view \"%s\" has no history", view->plan->name),
 				 errdetail("There are no Parquet files of a view without one."),
-				 errhint("Begin one: alter_feature_view('%s', offline => true).", view->plan->name)));
+				 errhint("Begin one: alter_feature_view(%s, offline => true).",
+						 quote_literal_cstr(view->plan->name))));
 }
 
 /* The file of all rows that the companion writes for a view, with --compact. */
@@ -182,7 +182,7 @@ write_source(FeRepository *repo, const FeRepositoryView *view)
 	}
 	else
 	{
-		if (fe_history_name(view->plan->history) == NULL)
+		if (fe_qualified_relation(view->plan->history) == NULL)
 			appendStringInfoString(buf, "\n# without a history: the values of now");
 		appendStringInfo(buf, "\n%s = PostgreSQLSource(\n    name=", variable);
 		fe_append_python(buf, view->plan->name);
@@ -320,21 +320,13 @@ write_service(FeRepository *repo, const FeService *service)
 	appendStringInfoString(buf, "    ],\n)\n");
 }
 
-static int
-compare_services(const ListCell *a, const ListCell *b)
-{
-	return strcmp(((FeService *) lfirst(a))->name, ((FeService *) lfirst(b))->name);
-}
-
 /* Those whose features are all of this project. */
 static void
 write_services(FeRepository *repo)
 {
-	List	   *services = fe_service_list();
 	ListCell   *lc;
 
-	list_sort(services, compare_services);
-	foreach(lc, services)
+	foreach(lc, fe_service_list())
 	{
 		const FeService *service = lfirst(lc);
 		char	   *problem = service_problem(repo, service);

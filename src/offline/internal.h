@@ -168,7 +168,11 @@ extern int	fe_offline_insert_carefully(FeOffline *h, char **why);
 extern SPIPlanPtr fe_offline_statement(FeOffline *h, FeOfflineStatement which);
 /* Callback of the writer's memory context. */
 extern void fe_offline_forget_plans(void *writer);
-extern char *fe_offline_columns(const FeOffline *h, const char *prefix);
+/* Lists of the history's columns, each with this prefix; there may be no features. */
+extern char *fe_offline_keys(const FeOffline *h, const char *prefix);
+extern char *fe_offline_features(const FeOffline *h, const char *prefix);
+/* All of them, as rows are inserted; with this in place of event_timestamp. */
+extern char *fe_offline_columns(const FeOffline *h, const char *event_timestamp);
 
 /* ---- partitions.c ---- */
 
@@ -190,6 +194,7 @@ extern void fe_offline_make_room(FeOffline *h, FeTime T);
 extern bool fe_offline_make_partition(const FePlan *plan, FeTime T, FeTime *lo, FeTime *hi);
 /* The beginning of the month or day that has a partition with t in it. */
 extern FeTime fe_offline_slice_start(const FeOffline *h, FeTime t);
+/* A finite time as a literal of type timestamptz. */
 extern char *fe_offline_time_literal(FeTime t);
 
 /* ---- vanished.c ---- */

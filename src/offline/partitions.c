@@ -123,12 +123,11 @@ fe_offline_slice_start(const FeOffline *h, FeTime t)
 	return lo;
 }
 
-/* The pusher's time zone is UTC; elsewhere DateStyle is ISO, which has the offset. */
+/* In ISO form with an offset from UTC, whatever DateStyle is. */
 char *
 fe_offline_time_literal(FeTime t)
 {
-	return quote_literal_cstr(DatumGetCString(DirectFunctionCall1(timestamptz_out,
-																   TimestampTzGetDatum(t))));
+	return psprintf("'%s'::timestamptz", timestamptz_to_str(t));
 }
 
 static void
@@ -137,7 +136,7 @@ create_partition(const FePlan *plan, const char *label, FeTime lo, FeTime hi)
 	Oid			schema = get_rel_namespace(plan->history);
 	char	   *name = ChooseRelationName(get_rel_name(plan->history), NULL, label, schema, false);
 	char	   *part = quote_qualified_identifier(get_namespace_name(schema), name);
-	char	   *table = fe_history_name(plan->history);
+	char	   *table = fe_qualified_relation(plan->history);
 
 	fe_offline_execute(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
 								" INCLUDING STORAGE INCLUDING GENERATED)", part, table));

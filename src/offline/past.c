@@ -53,7 +53,7 @@ fe_past_init(FePast *p, FunctionCallInfo fcinfo)
 	check_range(p);
 	plan = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	p->plan = plan;
-	p->table = fe_history_name(plan->history);
+	p->table = fe_qualified_relation(plan->history);
 	if (p->table == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -119,11 +119,4 @@ fe_past_append_newest(const FePast *p, StringInfo sql, const char *condition)
 	appendStringInfo(sql, ") * FROM %s WHERE %s ORDER BY ", p->table, condition);
 	fe_past_append_keys(p, sql);
 	appendStringInfoString(sql, ", event_timestamp DESC)");
-}
-
-/* In ISO form with an offset from UTC, whatever DateStyle is. */
-char *
-fe_past_literal(FeTime t)
-{
-	return psprintf("'%s'::timestamptz", timestamptz_to_str(t));
 }

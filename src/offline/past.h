@@ -35,9 +35,7 @@ extern void fe_past_append_keys(const FePast *p, StringInfo sql);
  * it stands in the history.
  */
 extern void fe_past_append_newest(const FePast *p, StringInfo sql, const char *condition);
-/* As a literal. */
-extern char *fe_past_literal(FeTime t);
-/* Microseconds of an interval argument; ERROR: months, less than the least, or more than 36500 days. */
+/* Of an interval argument; ERROR: NULL, months, less than the least, or more than 36500 days. */
 extern int64 fe_past_interval(FunctionCallInfo fcinfo, int n, const char *name, int64 least);
 
 #endif							/* FE_OFFLINE_PAST_H */

@@ -30,25 +30,16 @@ typedef struct Retention
 static void
 carry_forward(FeOffline *h, const FeOfflinePartition *p, FeTime to)
 {
-	StringInfoData buf;
-	StringInfoData keys;
+	char	   *keys = fe_offline_keys(h, "");
 
-	initStringInfo(&keys);
-	for (int i = 0; i < h->shape->nkeys; i++)
-		appendStringInfo(&keys, "%s%s", i > 0 ? ", " : "",
-						 quote_identifier(h->plan->columns[h->shape->keys[i]].name));
 	fe_offline_make_room(h, to);
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "INSERT INTO %s (%s) SELECT %s, %s, created, lsn, is_deleted",
-					 fe_history_name(h->plan->history), fe_offline_columns(h, ""), keys.data,
-					 fe_offline_time_literal(to));
-	for (int i = 0; i < h->shape->nfeatures; i++)
-		appendStringInfo(&buf, ", %s",
-						 quote_identifier(h->plan->columns[h->shape->features[i]].name));
-	appendStringInfo(&buf, " FROM (SELECT DISTINCT ON (%s) * FROM %s ORDER BY %s, event_timestamp DESC)"
-					 " l WHERE NOT is_deleted ON CONFLICT (%s, event_timestamp) DO NOTHING",
-					 keys.data, fe_history_name(p->relid), keys.data, keys.data);
-	fe_offline_execute(buf.data);
+	fe_offline_execute(psprintf("INSERT INTO %s (%s) SELECT %s FROM"
+								" (SELECT DISTINCT ON (%s) * FROM %s ORDER BY %s, event_timestamp DESC) l"
+								" WHERE NOT is_deleted ON CONFLICT (%s, event_timestamp) DO NOTHING",
+								fe_qualified_relation(h->plan->history),
+								fe_offline_columns(h, "event_timestamp"),
+								fe_offline_columns(h, fe_offline_time_literal(to)), keys,
+								fe_qualified_relation(p->relid), keys, keys));
 }
 
 /* Not after the end of the retention; one that is dropped next, too, is as good as any. */
@@ -88,7 +79,7 @@ drop_one(FeOffline *h, void *arg)
 			return;
 		}
 		carry_forward(h, p, place_for(h, p, lnext(partitions, lc), end));
-		fe_offline_execute(psprintf("DROP TABLE %s", fe_history_name(p->relid)));
+		fe_offline_execute(psprintf("DROP TABLE %s", fe_qualified_relation(p->relid)));
 		h->covered_lo = h->covered_hi = 0;
 		r->dropped = true;
 		return;

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "offline/internal.h"
 #include "offline/skew.h"
 
 PG_FUNCTION_INFO_V1(fe_skew_report);
@@ -51,8 +52,8 @@ choose_instants(Report *r)
 	char	   *sql = psprintf("SELECT max(event_timestamp) FROM (SELECT event_timestamp, "
 							   "ntile(%d) OVER (ORDER BY event_timestamp) AS part FROM (SELECT DISTINCT event_timestamp "
 							   "FROM %s WHERE event_timestamp BETWEEN %s AND %s) AS x) AS y GROUP BY part ORDER BY 1",
-							   r->instants, p->table, fe_past_literal(p->from),
-							   fe_past_literal(Min(p->to, fe_clock_now() - r->skew.lag)));
+							   r->instants, p->table, fe_offline_time_literal(p->from),
+							   fe_offline_time_literal(Min(p->to, fe_clock_now() - r->skew.lag)));
 
 	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not execute: %s", sql);
@@ -131,12 +132,13 @@ compare(void *arg)
 /* ---- the function ----------------------------------------------------------------------- */
 
 static void
-check_select(Oid relid, ObjectType type)
+check_select(const FePlan *plan)
 {
-	AclResult	acl = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+	AclResult	acl = pg_class_aclcheck(plan->history, GetUserId(), ACL_SELECT);
 
+	fe_plan_check_select(plan);
 	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, type, get_rel_name(relid));
+		aclcheck_error(acl, OBJECT_TABLE, get_rel_name(plan->history));
 }
 
 /* Why a column, or the existence of entities (-1), is not or not always compared. */
@@ -191,8 +193,7 @@ fe_skew_report(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	fe_past_init(&r.skew.past, fcinfo);
 	plan = r.skew.past.plan;
-	check_select(plan->relation, OBJECT_FOREIGN_TABLE);
-	check_select(plan->history, OBJECT_TABLE);
+	check_select(plan);
 	if (PG_ARGISNULL(3) || PG_GETARG_INT32(3) < 1 || PG_GETARG_INT32(3) > MAX_INSTANTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -18,7 +18,7 @@
 
 #define WALK_KEYS	256
 
-static const char *const fixed_names[] = {"event_timestamp", "created", "lsn", "is_deleted"};
+/* ---- columns ------------------------------------------------------------------------- */
 
 static const char *
 column_name(const FeOffline *h, int column)
@@ -26,47 +26,66 @@ column_name(const FeOffline *h, int column)
 	return quote_identifier(h->plan->columns[column].name);
 }
 
-char *
-fe_offline_columns(const FeOffline *h, const char *prefix)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < h->shape->nkeys; i++)
-		appendStringInfo(&buf, "%s%s, ", prefix, column_name(h, h->shape->keys[i]));
-	for (int i = 0; i < lengthof(fixed_names); i++)
-		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", prefix, fixed_names[i]);
-	for (int i = 0; i < h->shape->nfeatures; i++)
-		appendStringInfo(&buf, ", %s%s", prefix, column_name(h, h->shape->features[i]));
-	return buf.data;
-}
-
 /* a.k1, a.k2 */
 static char *
-key_list(const FeOffline *h, const char *prefix)
+column_list(const FeOffline *h, const char *prefix, const int *columns, int n)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 0; i < h->shape->nkeys; i++)
-		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", prefix,
-						 column_name(h, h->shape->keys[i]));
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", prefix, column_name(h, columns[i]));
 	return buf.data;
 }
 
-static void
-append_operator(StringInfo buf, Oid op)
+char *
+fe_offline_keys(const FeOffline *h, const char *prefix)
 {
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
-	Form_pg_operator form;
+	return column_list(h, prefix, h->shape->keys, h->shape->nkeys);
+}
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", op);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	appendStringInfo(buf, " OPERATOR(%s.%s) ",
-					 quote_identifier(get_namespace_name(form->oprnamespace)),
-					 NameStr(form->oprname));
-	ReleaseSysCache(tuple);
+char *
+fe_offline_features(const FeOffline *h, const char *prefix)
+{
+	return column_list(h, prefix, h->shape->features, h->shape->nfeatures);
+}
+
+char *
+fe_offline_columns(const FeOffline *h, const char *event_timestamp)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s, %s, created, lsn, is_deleted", fe_offline_keys(h, ""),
+					 event_timestamp);
+	if (h->shape->nfeatures > 0)
+		appendStringInfo(&buf, ", %s", fe_offline_features(h, ""));
+	return buf.data;
+}
+
+/* ---- comparisons of keys ---------------------------------------------------------------- */
+
+/* What the history's keys are compared with. */
+typedef enum KeySide
+{
+	SIDE_OFFERED,				/* e, a row that was offered */
+	SIDE_KEY,					/* k, keys by their names */
+	SIDE_PARAMETERS
+} KeySide;
+
+static char *
+key_term(const FeOffline *h, KeySide side, int i)
+{
+	switch (side)
+	{
+		case SIDE_OFFERED:
+			return psprintf("e.c%d", FE_OFFLINE_KEY(h, i));
+		case SIDE_KEY:
+			return psprintf("k.%s", column_name(h, h->shape->keys[i]));
+		case SIDE_PARAMETERS:
+			break;
+	}
+	return psprintf("$%d", i + 1);
 }
 
 static TypeCacheEntry *
@@ -76,17 +95,22 @@ key_type(const FeOffline *h, int i)
 							 TYPECACHE_EQ_OPR | TYPECACHE_GT_OPR);
 }
 
-/* The keys are equal to others, which are written as this, with the key's number. */
+/* h.k1 = e.c2, of key i */
 static void
-append_equal(StringInfo buf, const FeOffline *h, const char *prefix, const char *format,
-			 int first)
+append_key(StringInfo buf, const FeOffline *h, int i, Oid op, KeySide side)
 {
-	for (int i = 0; i < h->shape->nkeys; i++)
+	appendStringInfo(buf, "h.%s %s %s", column_name(h, h->shape->keys[i]), fe_operator_text(op),
+					 key_term(h, side, i));
+}
+
+/* The first n keys are equal. */
+static void
+append_equal(StringInfo buf, const FeOffline *h, int n, KeySide side)
+{
+	for (int i = 0; i < n; i++)
 	{
-		appendStringInfo(buf, "%s%s%s", i > 0 ? " AND " : "", prefix,
-						 column_name(h, h->shape->keys[i]));
-		append_operator(buf, key_type(h, i)->eq_opr);
-		appendStringInfo(buf, format, first + i);
+		appendStringInfoString(buf, i > 0 ? " AND " : "");
+		append_key(buf, h, i, key_type(h, i)->eq_opr, side);
 	}
 }
 
@@ -96,12 +120,12 @@ static char *
 insert_statement(const FeOffline *h)
 {
 	StringInfoData buf;
-	char	   *keys = key_list(h, "");
+	char	   *keys = fe_offline_keys(h, "");
 	int			last = FE_OFFLINE_FEATURE(h, h->shape->nfeatures);
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "INSERT INTO %s (%s) SELECT DISTINCT ON (", h->table,
-					 fe_offline_columns(h, ""));
+					 fe_offline_columns(h, "event_timestamp"));
 	for (int c = FE_OFFLINE_KEY(h, 0); c <= FE_OFFLINE_EVENT(h); c++)
 		appendStringInfo(&buf, "%sc%d", c > FE_OFFLINE_KEY(h, 0) ? ", " : "", c);
 	appendStringInfoString(&buf, ") ");
@@ -130,16 +154,13 @@ lookup_statement(const FeOffline *h)
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT e.c%d, l.event_timestamp, l.is_deleted, l.same FROM "
-					 FE_OFFLINE_ROWS " e CROSS JOIN LATERAL (SELECT h.event_timestamp, h.is_deleted, ROW(",
-					 FE_OFFLINE_NUMBER);
-	for (int i = 0; i < h->shape->nfeatures; i++)
-		appendStringInfo(&buf, "%sh.%s", i > 0 ? ", " : "",
-						 column_name(h, h->shape->features[i]));
-	appendStringInfoString(&buf, ")::record OPERATOR(pg_catalog.*=) ROW(");
+					 FE_OFFLINE_ROWS " e CROSS JOIN LATERAL (SELECT h.event_timestamp, h.is_deleted,"
+					 " ROW(%s)::record OPERATOR(pg_catalog.*=) ROW(",
+					 FE_OFFLINE_NUMBER, fe_offline_features(h, "h."));
 	for (int i = 0; i < h->shape->nfeatures; i++)
 		appendStringInfo(&buf, "%se.c%d", i > 0 ? ", " : "", FE_OFFLINE_FEATURE(h, i));
 	appendStringInfo(&buf, ")::record AS same FROM %s h WHERE ", h->table);
-	append_equal(&buf, h, "h.", "e.c%d", FE_OFFLINE_KEY(h, 0));
+	append_equal(&buf, h, h->shape->nkeys, SIDE_OFFERED);
 	appendStringInfoString(&buf, " ORDER BY h.event_timestamp DESC LIMIT 1) l");
 	return buf.data;
 }
@@ -158,17 +179,9 @@ namespace_of_operator(Oid op)
 	return result;
 }
 
-/* The terms of one key: p.k, or a parameter. */
-static char *
-term(const FeOffline *h, const char *prefix, int i)
-{
-	return prefix ? psprintf("%s%s", prefix, column_name(h, h->shape->keys[i])) :
-		psprintf("$%d", i + 1);
-}
-
-/* (h.k1, h.k2) > (p.k1, p.k2), in a form that an index serves if it can. */
+/* (h.k1, h.k2) > (k.k1, k.k2), in a form that an index serves if it can. */
 static void
-append_after(StringInfo buf, const FeOffline *h, const char *prefix)
+append_after(StringInfo buf, const FeOffline *h, KeySide side)
 {
 	int			n = h->shape->nkeys;
 	Oid			schema = namespace_of_operator(key_type(h, 0)->gt_opr);
@@ -178,24 +191,21 @@ append_after(StringInfo buf, const FeOffline *h, const char *prefix)
 		same &= namespace_of_operator(key_type(h, i)->gt_opr) == schema;
 	if (same)
 	{
-		appendStringInfo(buf, "%s(%s)", n > 1 ? "ROW" : "", key_list(h, "h."));
-		append_operator(buf, key_type(h, 0)->gt_opr);
-		appendStringInfoString(buf, n > 1 ? "ROW(" : "(");
+		const char *row = n > 1 ? "ROW" : "";
+
+		appendStringInfo(buf, "%s(%s) %s %s(", row, fe_offline_keys(h, "h."),
+						 fe_operator_text(key_type(h, 0)->gt_opr), row);
 		for (int i = 0; i < n; i++)
-			appendStringInfo(buf, "%s%s", i > 0 ? ", " : "", term(h, prefix, i));
+			appendStringInfo(buf, "%s%s", i > 0 ? ", " : "", key_term(h, side, i));
 		appendStringInfoString(buf, ")");
 		return;
 	}
 	for (int i = 0; i < n; i++)
 	{
 		appendStringInfoString(buf, i == 0 ? "((" : " OR (");
-		for (int j = 0; j <= i; j++)
-		{
-			appendStringInfo(buf, "%sh.%s", j > 0 ? " AND " : "",
-							 column_name(h, h->shape->keys[j]));
-			append_operator(buf, j < i ? key_type(h, j)->eq_opr : key_type(h, j)->gt_opr);
-			appendStringInfoString(buf, term(h, prefix, j));
-		}
+		append_equal(buf, h, i, side);
+		appendStringInfoString(buf, i == 0 ? "" : " AND ");
+		append_key(buf, h, i, key_type(h, i)->gt_opr, side);
 		appendStringInfoString(buf, ")");
 	}
 	appendStringInfoString(buf, ")");
@@ -209,30 +219,24 @@ static char *
 walk_statement(const FeOffline *h, bool first)
 {
 	StringInfoData buf;
-	char	   *keys = key_list(h, "h.");
+	char	   *keys = fe_offline_keys(h, "h.");
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "WITH RECURSIVE k AS ((SELECT %s FROM %s h ", keys, h->table);
 	if (!first)
 	{
 		appendStringInfoString(&buf, "WHERE ");
-		append_after(&buf, h, NULL);
+		append_after(&buf, h, SIDE_PARAMETERS);
 	}
 	appendStringInfo(&buf, " ORDER BY %s LIMIT 1) UNION ALL SELECT n.* FROM k CROSS JOIN LATERAL"
 					 " (SELECT %s FROM %s h WHERE ", keys, keys, h->table);
-	append_after(&buf, h, "k.");
+	append_after(&buf, h, SIDE_KEY);
 	appendStringInfo(&buf, " ORDER BY %s LIMIT 1) n)"
 					 " SELECT k.*, l.is_deleted, l.event_timestamp FROM (SELECT * FROM k LIMIT %d) k CROSS JOIN LATERAL"
 					 " (SELECT h.is_deleted, h.event_timestamp FROM %s h WHERE ", keys, WALK_KEYS, h->table);
-	for (int i = 0; i < h->shape->nkeys; i++)
-	{
-		appendStringInfo(&buf, "%sh.%s", i > 0 ? " AND " : "",
-						 column_name(h, h->shape->keys[i]));
-		append_operator(&buf, key_type(h, i)->eq_opr);
-		appendStringInfoString(&buf, term(h, "k.", i));
-	}
+	append_equal(&buf, h, h->shape->nkeys, SIDE_KEY);
 	appendStringInfo(&buf, " ORDER BY h.event_timestamp DESC LIMIT 1) l ORDER BY %s",
-					 key_list(h, "k."));
+					 fe_offline_keys(h, "k."));
 	return buf.data;
 }
 
@@ -298,7 +302,7 @@ prepare(const FeOffline *h, FeOfflineStatement which)
 SPIPlanPtr
 fe_offline_statement(FeOffline *h, FeOfflineStatement which)
 {
-	char	   *table = fe_history_name(h->plan->history);
+	char	   *table = fe_qualified_relation(h->plan->history);
 
 	if (table == NULL)
 		elog(ERROR, "history table %u is gone", h->plan->history);

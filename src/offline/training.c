@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "fmgr.h"
@@ -18,7 +17,6 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "runtime/compat.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/regproc.h"
@@ -44,26 +42,6 @@ enum
 
 /* ---- arguments --------------------------------------------------------------------- */
 
-static List *
-features_argument(ArrayType *array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	List	   *refs = NIL;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("features must not contain NULL")));
-		refs = lappend(refs, TextDatumGetCString(elems[i]));
-	}
-	return refs;
-}
-
 static FeFeatureList *
 wanted_features(FunctionCallInfo fcinfo, int first)
 {
@@ -78,7 +56,7 @@ wanted_features(FunctionCallInfo fcinfo, int first)
 				 errmsg("both features and service are given"),
 				 errhint("Name them, features => ARRAY['view:feature', 'other_view:*'], or a feature service, service => 'name'.")));
 	if (PG_ARGISNULL(first + ARG_SERVICE))
-		return fe_features_resolve(features_argument(PG_GETARG_ARRAYTYPE_P(first + ARG_FEATURES)),
+		return fe_features_resolve(fe_feature_references(PG_GETARG_DATUM(first + ARG_FEATURES)),
 								   full_names, NULL, false);
 	service = fe_service_by_name(text_to_cstring(PG_GETARG_TEXT_PP(first + ARG_SERVICE)), false);
 	service->full_names |= full_names;

@@ -27,8 +27,6 @@
 #include "access/stratnum.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -84,19 +82,10 @@ operator_text(Oid op, Oid left, Oid right)
 	char	   *name = get_opname(op);
 	Operator	found = oper(NULL, list_make1(makeString(name)), left, right, true, -1);
 	bool		same = found != NULL && oprid(found) == op;
-	HeapTuple	tuple;
-	char	   *schema;
 
 	if (found)
 		ReleaseSysCache(found);
-	if (same)
-		return name;
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", op);
-	schema = get_namespace_name(((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace);
-	ReleaseSysCache(tuple);
-	return psprintf("OPERATOR(%s.%s)", quote_identifier(schema), name);
+	return same ? name : fe_operator_text(op);
 }
 
 /* <= and its kin between instants, or minus an interval. */
@@ -107,23 +96,6 @@ time_operator(const char *name, Oid right)
 												 makeString(pstrdup(name))), TIMESTAMPTZOID, right);
 
 	return operator_text(op, TIMESTAMPTZOID, right);
-}
-
-static char *
-collate_text(Oid collation)
-{
-	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
-	Form_pg_collation form;
-	char	   *text;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for collation %u", collation);
-	form = (Form_pg_collation) GETSTRUCT(tuple);
-	text = psprintf(" COLLATE %s",
-					quote_qualified_identifier(get_namespace_name(form->collnamespace),
-											   NameStr(form->collname)));
-	ReleaseSysCache(tuple);
-	return text;
 }
 
 /* ---- what is given ---------------------------------------------------------------- */
@@ -211,12 +183,12 @@ append_key(Statement *s, const FePlan *plan, const FeColumn *key)
 				 errhint("Cast it: ...::%s AS %s.", cast_name(key->type),
 						 quote_identifier(column->name)),
 				 fe_query_text_position(s->r->given, column->location)));
-	appendStringInfo(&s->sql, "h.%s %s %s.%s%s%s", quote_identifier(key->name),
+	appendStringInfo(&s->sql, "h.%s %s %s.%s%s", quote_identifier(key->name),
 					 operator_text(op, key_type, type), s->entity,
 					 quote_identifier(column->name),
-					 key_type == BPCHAROID && type != BPCHAROID ? "::bpchar" : "",
-					 OidIsValid(key->collation) && key->collation != column->collation ?
-					 collate_text(key->collation) : "");
+					 key_type == BPCHAROID && type != BPCHAROID ? "::bpchar" : "");
+	if (OidIsValid(key->collation) && key->collation != column->collation)
+		appendStringInfo(&s->sql, " COLLATE %s", fe_qualified_collation(key->collation));
 }
 
 static void
@@ -285,7 +257,7 @@ append_newest(Statement *s, int view, const FeHistoryShape *shape)
 
 	appendStringInfoString(&s->sql, "\tSELECT ");
 	append_features(s, view, "");
-	appendStringInfo(&s->sql, "\n\tFROM %s h\n\tWHERE ", fe_history_name(plan->history));
+	appendStringInfo(&s->sql, "\n\tFROM %s h\n\tWHERE ", fe_qualified_relation(plan->history));
 	append_conditions(s, plan, shape);
 	if (s->r->max_age >= 0)
 	{
@@ -309,7 +281,7 @@ append_newest_window(Statement *s, int view, const FeHistoryShape *shape)
 	appendStringInfoString(&s->sql, "\tSELECT ");
 	append_features(s, view, "");
 	appendStringInfo(&s->sql, ", h.event_timestamp\n\tFROM (\n\t\tSELECT DISTINCT ON (h.%s) h.*\n"
-					 "\t\tFROM %s h\n\t\tWHERE ", window, fe_history_name(plan->history));
+					 "\t\tFROM %s h\n\t\tWHERE ", window, fe_qualified_relation(plan->history));
 	append_conditions(s, plan, shape);
 	appendStringInfo(&s->sql, "\n\t\tAND pg_catalog.lower(h.%s) %s %s", window,
 					 time_operator("<=", TIMESTAMPTZOID), s->instant);

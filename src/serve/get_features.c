@@ -13,7 +13,6 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "runtime/compat.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -178,10 +177,8 @@ Datum
 fe_watermark_of_view(PG_FUNCTION_ARGS)
 {
 	FePlan	   *plan = fe_plan_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	AclResult	acl = pg_class_aclcheck(plan->relation, GetUserId(), ACL_SELECT);
 
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, plan->name);
+	fe_plan_check_select(plan);
 	if (plan->options.watermark < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(fe_view_watermark(fe_serve_open(plan), plan));

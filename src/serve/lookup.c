@@ -16,7 +16,6 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_coerce.h"
 #include "runtime/compat.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
@@ -135,18 +134,9 @@ keys_of_object(FeGivenKeys *keys, Jsonb *object)
 /* ---- opening ------------------------------------------------------------------------- */
 
 static void
-check_select(FePlan *plan)
-{
-	AclResult	result = pg_class_aclcheck(plan->relation, GetUserId(), ACL_SELECT);
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FOREIGN_TABLE, plan->name);
-}
-
-static void
 init_lookup(FeLookup *l, FePlan *plan)
 {
-	check_select(plan);
+	fe_plan_check_select(plan);
 	l->plan = plan;
 	l->inputs = palloc0(plan->nkeys * sizeof(FeKeyInput));
 	l->keys = palloc0(plan->nkeys * sizeof(Datum));
