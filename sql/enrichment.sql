@@ -114,6 +114,16 @@ SELECT create_feature_view('floats', $$
     GROUP BY o.customer_id $$);
 SELECT * FROM check_feature_view('floats', 10);
 SELECT * FROM check_feature_view('by_region', 10);
+-- ... of sessions, which are those of the sample's entities
+SELECT create_feature_view('visits', $$
+    SELECT c.region, o.customer_id, session(o.created_at, '30 days') AS visit, avg(o.qty * p.price::float8) AS a, count(*) AS n
+    FROM orders o JOIN products p ON o.product_id = p.id LEFT JOIN customers c ON o.customer_id = c.id
+    GROUP BY c.region, o.customer_id, session(o.created_at, '30 days') $$);
+SELECT sync() IS NOT NULL;
+SELECT region, customer_id, visit, n FROM visits ORDER BY 1, 2, 3;
+SELECT * FROM check_feature_view('visits', 10);
+SELECT * FROM check_feature_view('visits', 1);
+SELECT drop_feature_view('visits');
 
 -- what a view is looked up by stays unique; renames follow
 ALTER TABLE products DROP CONSTRAINT products_sku_key;

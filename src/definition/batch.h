@@ -46,6 +46,7 @@ typedef struct FeBatch
 	FeBatchPast past;
 	const char *event_time;		/* column of the source tables */
 	bool		served;			/* only what is served and recorded */
+	bool		sampled;		/* only entities whose keys are in the relation k */
 } FeBatch;
 
 /* ---- batch_sql.c: to be built and run with the same search_path --------------------- */
@@ -67,6 +68,13 @@ extern void fe_batch_append_key_match(const FeBatch *b, StringInfo sql, const ch
 									  const char *y);
 /* "x.c0, x.c1" of the keys; x NULL: without the relation. */
 extern void fe_batch_append_keys(const FeBatch *b, StringInfo sql, const char *x);
+/*
+ * Between the two stands an item of FROM, named x, with the keys among its columns:
+ * "SELECT x.* FROM ... AS x", of a sample only its entities.  looked_up: the item finds
+ * one by its key; else sessions are made of all at once.
+ */
+extern void fe_batch_begin_rows(FeBatch *b, bool looked_up);
+extern void fe_batch_end_rows(FeBatch *b, bool looked_up);
 
 /* For fe_batch statements over the source's rows. */
 extern void fe_batch_append_source(FeBatch *b, int sample);
@@ -94,9 +102,9 @@ extern bool fe_batch_having_uses_time(const FePlan *plan);
 /*
  * Appends WITH queries over relations s and b of columns c0, c1, ...: g, one row
  * an entity with the number of its rows on both sides (n0 of s, n1 of b), keys, and
- * each feature's text on both sides (vI_0, vI_1).  sample: keys are those of k.
+ * each feature's text on both sides (vI_0, vI_1).
  */
-extern void fe_batch_append_groups(FeBatch *b, bool sample);
+extern void fe_batch_append_groups(FeBatch *b);
 /*
  * Condition under which two different texts a and b are the same value of this
  * column; over a row of g.

@@ -86,13 +86,14 @@ append_scale(FeBatch *b, List *aggrefs, int column)
 
 /* A row for each entity, with the scales of its columns. */
 static void
-append_scales(FeBatch *b, bool sample)
+append_scales(FeBatch *b)
 {
 	const FePlan *plan = b->plan;
 	StringInfo	sql = &b->sql;
 
-	appendStringInfoString(sql, "z AS MATERIALIZED (SELECT x.* FROM ");
-	appendStringInfoString(sql, sample ? "k, LATERAL (SELECT * FROM (SELECT " : "(SELECT ");
+	appendStringInfoString(sql, "z AS MATERIALIZED (");
+	fe_batch_begin_rows(b, false);
+	appendStringInfoString(sql, "(SELECT ");
 	fe_batch_append_source_keys(b);
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
@@ -105,12 +106,7 @@ append_scales(FeBatch *b, bool sample)
 	for (int i = 0; i < b->nkeys; i++)
 		appendStringInfo(sql, "%s%d", i ? ", " : " GROUP BY ", i + 1);
 	appendStringInfoString(sql, ") AS x");
-	if (sample)
-	{
-		appendStringInfoString(sql, " WHERE ");
-		fe_batch_append_key_match(b, sql, "x", "k");
-		appendStringInfoString(sql, " OFFSET 0) AS x");
-	}
+	fe_batch_end_rows(b, false);
 	appendStringInfoString(sql, "), ");
 }
 
@@ -164,14 +160,14 @@ append_groups(FeBatch *b)
 }
 
 void
-fe_batch_append_groups(FeBatch *b, bool sample)
+fe_batch_append_groups(FeBatch *b)
 {
 	bool		scaled = false;
 
 	for (int i = 0; i < b->plan->ncolumns; i++)
 		scaled |= float_aggrefs(b, i) != NIL;
 	if (scaled)
-		append_scales(b, sample);
+		append_scales(b);
 	append_union(b, scaled);
 	append_groups(b);
 }

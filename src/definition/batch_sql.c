@@ -65,6 +65,27 @@ is_session(const FeBatch *b)
 	return plan->group_window >= 0 && plan->windows[plan->group_window].kind == FE_WINDOW_SESSION;
 }
 
+/* OFFSET 0: the keys go down, where an index helps.  They do not through gaps and islands. */
+void
+fe_batch_begin_rows(FeBatch *b, bool looked_up)
+{
+	appendStringInfoString(&b->sql, "SELECT x.* FROM ");
+	if (b->sampled && (looked_up || !is_session(b)))
+		appendStringInfoString(&b->sql, "k, LATERAL (SELECT * FROM ");
+}
+
+void
+fe_batch_end_rows(FeBatch *b, bool looked_up)
+{
+	bool		by_key = looked_up || !is_session(b);
+
+	if (!b->sampled)
+		return;
+	appendStringInfoString(&b->sql, by_key ? " WHERE " : " WHERE EXISTS (SELECT FROM k WHERE ");
+	fe_batch_append_key_match(b, &b->sql, "x", "k");
+	appendStringInfoString(&b->sql, by_key ? " OFFSET 0) AS x" : ")");
+}
+
 /* session() is a column of the source's (see append_sessions), by what this node is written as. */
 #define SESSION_COLUMN	"case_test_expr"
 
@@ -294,6 +315,22 @@ append_rows(FeBatch *b, int sample)
 	return append_window_times(b, sep);
 }
 
+/* Rows of entities of the sample: no others matter for their sessions. */
+static void
+append_sampled(FeBatch *b)
+{
+	appendStringInfoString(&b->sql, " AND EXISTS (SELECT FROM k");
+	for (int i = 0; i < b->plan->nkeys; i++)
+	{
+		const FeBatchKey *key = &b->keys[i];
+
+		appendStringInfo(&b->sql, "%s%s %s k.c%d", i ? " AND " : " WHERE ",
+						 fe_batch_expression(b, key->key->expr), fe_operator_text(key->key->eqop),
+						 key->column);
+	}
+	appendStringInfoChar(&b->sql, ')');
+}
+
 /*
  * Gaps and islands: the source's rows with the session of each.  Of three queries
  * the innermost tells where one begins, the next numbers them.
@@ -329,6 +366,8 @@ append_sessions(FeBatch *b)
 	}
 	sep = append_rows(b, 0);
 	appendStringInfo(sql, "%sisfinite(%s)", sep, time);
+	if (b->sampled)
+		append_sampled(b);
 	if (w->retention != 0)
 		appendStringInfo(sql, " AND %s + %s > feature_engine.now() - interval '%s'", time, gap,
 						 fe_format_usecs(w->retention));

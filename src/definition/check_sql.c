@@ -36,25 +36,17 @@ append_sample(FeBatch *b, int sample)
 	appendStringInfo(sql, ") AS y ORDER BY random() LIMIT %d) AS y), ", (sample + 1) / 2);
 }
 
-/* One side; of a sample by key.  OFFSET 0: the keys go down, where an index helps. */
 static void
-append_side(FeBatch *b, const char *name, const char *relation, int sample)
+append_side(FeBatch *b, const char *name, const char *relation, bool looked_up)
 {
 	StringInfo	sql = &b->sql;
-	const FePlan *plan = b->plan;
 
-	appendStringInfo(sql, "%s AS MATERIALIZED (SELECT x.* FROM ", name);
-	if (sample >= 0)
-		appendStringInfoString(sql, "k, LATERAL (SELECT * FROM ");
+	appendStringInfo(sql, "%s AS MATERIALIZED (", name);
+	fe_batch_begin_rows(b, looked_up);
 	appendStringInfo(sql, "%s AS x(", relation);
-	fe_batch_append_columns(sql, plan);
+	fe_batch_append_columns(sql, b->plan);
 	appendStringInfoChar(sql, ')');
-	if (sample >= 0)
-	{
-		appendStringInfoString(sql, " WHERE ");
-		fe_batch_append_key_match(b, sql, "x", "k");
-		appendStringInfoString(sql, " OFFSET 0) AS x");
-	}
+	fe_batch_end_rows(b, looked_up);
 	appendStringInfoString(sql, "), ");
 }
 
@@ -94,9 +86,10 @@ fe_check_statement(const FePlan *plan, int sample)
 	appendStringInfoString(&b.sql, "WITH ");
 	if (sample >= 0)
 		append_sample(&b, sample);
-	append_side(&b, "s", fe_qualified_relation(plan->relation), sample);
-	append_side(&b, "b", fe_batch_query(&b), sample);
-	fe_batch_append_groups(&b, sample >= 0);
+	b.sampled = sample >= 0;
+	append_side(&b, "s", fe_qualified_relation(plan->relation), true);
+	append_side(&b, "b", fe_batch_query(&b), false);
+	fe_batch_append_groups(&b);
 	append_comparison(&b);
 	return b.sql.data;
 }

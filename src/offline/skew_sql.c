@@ -194,7 +194,7 @@ fe_skew_statement(FeSkew *s)
 	appendStringInfoString(sql, "WITH ");
 	append_history(s);
 	append_batch(s);
-	fe_batch_append_groups(&s->past.batch, false);
+	fe_batch_append_groups(&s->past.batch);
 	append_counts(s);
 	return sql->data;
 }
