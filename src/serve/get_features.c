@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "serve/lookup.h"
 
@@ -198,6 +199,26 @@ element_to_jsonb(Oid type)
 	return flinfo;
 }
 
+/* One element of the array, and what is found by it. */
+static void
+put_element(FeRequest *r, ReturnSetInfo *rsinfo, FmgrInfo *key_to_jsonb, Oid type, Datum element,
+			bool isnull)
+{
+	FeGivenKeys keys;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {isnull, true};
+
+	if (!isnull)
+		values[0] = FunctionCall1(key_to_jsonb, element);
+	/* a NULL may be a key, but not where keys are fields */
+	if (!isnull || !type_is_rowtype(type))
+	{
+		fe_keys_of_value(&keys, type, element, isnull);
+		nulls[1] = !fe_request_lookup(r, &keys, &values[1]);
+	}
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
 static Datum
 get_many(FunctionCallInfo fcinfo, bool vector)
 {
@@ -209,6 +230,7 @@ get_many(FunctionCallInfo fcinfo, bool vector)
 	Datum		element;
 	bool		isnull;
 	FeRequest  *r;
+	MemoryContext cxt;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -217,24 +239,19 @@ get_many(FunctionCallInfo fcinfo, bool vector)
 	type = ARR_ELEMTYPE(array);
 	key_to_jsonb = element_to_jsonb(type);
 	r = fe_request_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), vector);
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "features of one key",
+								ALLOCSET_DEFAULT_SIZES);
 	it = array_create_iterator(array, 0, NULL);
 	while (array_iterate(it, &element, &isnull))
 	{
-		FeGivenKeys keys;
-		Datum		values[2] = {0};
-		bool		nulls[2] = {isnull, true};
+		MemoryContext old = MemoryContextSwitchTo(cxt);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!isnull)
-			values[0] = FunctionCall1(key_to_jsonb, element);
-		/* a NULL may be a key, but not where keys are fields */
-		if (!isnull || !type_is_rowtype(type))
-		{
-			fe_keys_of_value(&keys, type, element, isnull);
-			nulls[1] = !fe_request_lookup(r, &keys, &values[1]);
-		}
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		put_element(r, rsinfo, key_to_jsonb, type, element, isnull);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(cxt);
 	}
+	MemoryContextDelete(cxt);
 	fe_request_close(r);
 	return (Datum) 0;
 }

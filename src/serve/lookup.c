@@ -138,6 +138,7 @@ init_lookup(FeLookup *l, FePlan *plan)
 {
 	fe_plan_check_select(plan);
 	l->plan = plan;
+	l->cxt = CurrentMemoryContext;
 	l->inputs = palloc0(plan->nkeys * sizeof(FeKeyInput));
 	l->keys = palloc0(plan->nkeys * sizeof(Datum));
 	l->keynulls = palloc0(plan->nkeys * sizeof(bool));
@@ -291,8 +292,10 @@ raise_different_keys(const FeFeatureList *features)
 /* ---- keys of one view -------------------------------------------------------------------- */
 
 static void
-prepare_key(FePlan *plan, int k, Oid type, FeKeyInput *input)
+prepare_key(FeLookup *l, int k, Oid type)
 {
+	FeKeyInput *input = &l->inputs[k];
+	FePlan	   *plan = l->plan;
 	FeKey	   *key = &plan->keys[k];
 	Oid			typinput;
 
@@ -307,7 +310,7 @@ prepare_key(FePlan *plan, int k, Oid type, FeKeyInput *input)
 	{
 		input->how = FE_KEY_TEXT;
 		getTypeInputInfo(key->type, &typinput, &input->ioparam);
-		fmgr_info(typinput, &input->in);
+		fmgr_info_cxt(typinput, &input->in, l->cxt);
 	}
 	else
 		ereport(ERROR,
@@ -365,7 +368,7 @@ set_keys(FeLookup *l, const FeGivenKeys *keys, FePlan *first)
 		int			n = given_key(keys, l->plan, k, first);
 
 		if (l->inputs[k].type != keys->types[n])
-			prepare_key(l->plan, k, keys->types[n], &l->inputs[k]);
+			prepare_key(l, k, keys->types[n]);
 		l->keys[k] = keys->values[n];
 		l->keynulls[k] = keys->nulls[n];
 	}
@@ -403,8 +406,13 @@ read_keys(FeRequest *r, const FeGivenKeys *keys, FeGivenKeys *by_name)
 static void
 open_reader(FeRequest *r, FeLookup *l)
 {
-	if (l->reader == NULL)
-		l->reader = fe_serve_reader_create(l->plan, l->columns, r->T);
+	MemoryContext old;
+
+	if (l->reader)
+		return;
+	old = MemoryContextSwitchTo(l->cxt);
+	l->reader = fe_serve_reader_create(l->plan, l->columns, r->T);
+	MemoryContextSwitchTo(old);
 }
 
 /* ---- looking up ---------------------------------------------------------------------------- */

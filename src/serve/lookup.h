@@ -28,6 +28,7 @@ struct FeKeyInput;
 typedef struct FeLookup
 {
 	FePlan	   *plan;
+	MemoryContext cxt;			/* of the request: what is found out at the first key */
 	Bitmapset  *columns;		/* wanted, NULL = all */
 	FeServeReader *reader;		/* NULL: not opened yet */
 	struct FeKeyInput *inputs;	/* [nkeys] */
@@ -58,7 +59,10 @@ extern FeRequest *fe_request_open(const char *name, bool vector);
 /* Opens a view by itself, with all columns. */
 extern FeRequest *fe_request_open_view(const char *name);
 extern void fe_request_close(FeRequest *r);
-/* Features of these keys as json or jsonb; false where there is no entity in any view. */
+/*
+ * Features of these keys as json or jsonb, in CurrentMemoryContext, which may be one
+ * for this key alone; false where there is no entity in any view.
+ */
 extern bool fe_request_lookup(FeRequest *r, const FeGivenKeys *keys, Datum *result);
 /* Of a view by itself: takes the keys; false: no entity can have them. */
 extern bool fe_request_set_keys(FeRequest *r, const FeGivenKeys *keys);
