@@ -513,11 +513,12 @@ drop_remains(const FeCatalogRow *row, bool cascade)
 	Oid			userid;
 	int			sec;
 
+	/* first: waits for whoever is about to create a service */
+	fe_catalog_delete(row->viewid);
 	if (row->replaces == 0 && cascade)
 		fe_services_cascade_drop(row->name);
 	else if (row->replaces == 0)
 		fe_services_refuse_drop(row->name);
-	fe_catalog_delete(row->viewid);
 	if (OidIsValid(row->relation) && relation_exists(row->relation))
 	{
 		ObjectAddressSet(address, RelationRelationId, row->relation);
