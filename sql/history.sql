@@ -58,6 +58,12 @@ SELECT create_feature_view('plain', 'SELECT customer_id, count(*) AS n FROM orde
 SELECT create_feature_view('plain', 'SELECT customer_id, count(*) AS n FROM orders GROUP BY customer_id');
 SELECT alter_feature_view('plain', offline => true);
 DROP TABLE plain_history;
+-- ... an index that not every partition has yet makes nothing unique
+CREATE TABLE plain_history (customer_id int, event_timestamp timestamptz, created timestamptz, lsn pg_lsn, is_deleted boolean, n bigint) PARTITION BY RANGE (event_timestamp);
+CREATE TABLE plain_history_1 PARTITION OF plain_history FOR VALUES FROM ('2026-01-01 00:00Z') TO ('2026-02-01 00:00Z');
+CREATE UNIQUE INDEX plain_history_key ON ONLY plain_history (customer_id, event_timestamp);
+SELECT alter_feature_view('plain', offline => true);
+DROP TABLE plain_history;
 SELECT alter_feature_view('plain', offline => true);
 
 -- Other names and another schema: the view keeps its table. A table that is dropped is made again.

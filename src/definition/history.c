@@ -198,7 +198,9 @@ is_unique_by_key(Relation index, TupleDesc desc, const FePlan *plan, const FeHis
 {
 	Form_pg_index form = index->rd_index;
 
-	if (!form->indisunique || !form->indimmediate || form->indnkeyatts != shape->nkeys + 1 ||
+	/* not valid: made ON ONLY the table, with partitions that lack it */
+	if (!form->indisunique || !form->indimmediate || !form->indisvalid ||
+		form->indnkeyatts != shape->nkeys + 1 ||
 		RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
 		return false;
 	for (int i = 0; i < form->indnkeyatts; i++)
