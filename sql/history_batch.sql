@@ -149,6 +149,23 @@ SELECT create_stopped('cities', $$SELECT c.city, count(*) AS n, count(*) FILTER 
 SELECT backfill_history('cities', '2024-06-02', '2024-06-06', '1 day', event_time => 'day');
 SELECT city, event_timestamp, is_deleted, n, n1 FROM cities_history ORDER BY 1, 2;
 
+-- ---- errors of an instant say which it is ----
+SELECT create_stopped('ratio', $$SELECT customer_id, 100 / (count(*) FILTER (WHERE rolling(created_at, '2 days', hop => '0')) - 1) AS r
+    FROM orders WHERE customer_id = 1 GROUP BY customer_id$$);
+CREATE FUNCTION context_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE context text;
+BEGIN
+    EXECUTE query;
+    RETURN 'no error';
+EXCEPTION WHEN division_by_zero THEN
+    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+    RETURN substring(context FROM 'feature view "ratio" as of [^\n]*');
+END $$;
+SELECT context_of($$SELECT feature_engine.backfill_history('ratio', '2024-06-01', '2024-06-06', '6 hours')$$);
+CREATE TABLE ratio_history_rest PARTITION OF ratio_history DEFAULT;
+INSERT INTO ratio_history VALUES (1, '2024-06-01 12:00Z', '2024-06-01 12:00Z', '0/1', false, 1);
+SELECT context_of($$SELECT feature_engine.skew_report('ratio', '2024-06-01', '2024-06-06')$$);
+
 -- ---- windows of GROUP BY: the newest that has begun, or each of them ----
 SELECT create_stopped('daily', $$SELECT customer_id, tumble(created_at, '1 day') AS w, sum(total) AS total FROM orders GROUP BY 1, 2$$);
 SELECT backfill_history('daily', '2024-06-01 18:00Z', '2024-06-05', '6 hours');

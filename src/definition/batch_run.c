@@ -88,7 +88,7 @@ fe_batch_run(const FePlan *plan, FeTime T, FeWatermark watermark, FeBatchCallbac
 		MemoryContextSwitchTo(cxt);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (edata->hint == NULL)
+		if (edata->hint == NULL && edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
 			edata->hint = psprintf("Feature view \"%s\" has on_error => 'skip': it leaves out rows that "
 								   "raise an error, which its batch query cannot. Such rows must be "
 								   "corrected, or excluded by the definition, before the two can be "

@@ -504,6 +504,7 @@ static void
 backfill(void *arg)
 {
 	Backfill   *bf = arg;
+	ErrorContextCallback context;
 
 	stop_before_recorded(bf);
 	bf->created = Max(bf->created, bf->last + 1);
@@ -515,12 +516,14 @@ backfill(void *arg)
 	bf->stay = select_overlaid(bf, STORE_NOW, "et = feature_engine.now()");
 	make_stores(bf);
 	read_history(bf);
+	fe_past_begin_context(&bf->past, &context);
 	for (FeTime T = bf->past.from; T <= bf->last; T += bf->step)
 	{
 		CHECK_FOR_INTERRUPTS();
 		one_step(bf, T);
 	}
 	restore_later(bf);
+	error_context_stack = context.previous;
 	end_stores(bf);
 }
 

@@ -88,6 +88,26 @@ fe_past_interval(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 	return fe_interval_argument(fcinfo, n, name, least, 36500 * USECS_PER_DAY);
 }
 
+/* ---- errors ------------------------------------------------------------------------ */
+
+static void
+tell_instant(void *arg)
+{
+	const FePlan *plan = arg;
+
+	errcontext("feature view \"%s\" as of %s", plan->name,
+			   timestamptz_to_str(fe_clock_eval_time()));
+}
+
+void
+fe_past_begin_context(const FePast *p, ErrorContextCallback *callback)
+{
+	callback->callback = tell_instant;
+	callback->arg = unconstify(FePlan *, p->plan);
+	callback->previous = error_context_stack;
+	error_context_stack = callback;
+}
+
 /* ---- texts --------------------------------------------------------------------------- */
 
 static void

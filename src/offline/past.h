@@ -26,6 +26,8 @@ typedef struct FePast
 extern void fe_past_init(FePast *p, FunctionCallInfo fcinfo);
 /* The argument n, a name of a column; NULL: not given. */
 extern void fe_past_set_event_time(FePast *p, FunctionCallInfo fcinfo, int n);
+/* Until callback.previous is put back, errors tell of the view and T. */
+extern void fe_past_begin_context(const FePast *p, ErrorContextCallback *callback);
 /* The output columns, in their order, by their names in the history. */
 extern void fe_past_append_columns(const FePast *p, StringInfo sql);
 /* Those that are keys; prefix: "x.", or "". */

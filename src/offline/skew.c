@@ -113,10 +113,12 @@ static void
 compare(void *arg)
 {
 	Report	   *r = arg;
+	ErrorContextCallback context;
 	char	   *sql;
 
 	choose_instants(r);
 	sql = fe_skew_statement(&r->skew);
+	fe_past_begin_context(&r->skew.past, &context);
 	for (int i = 0; i < r->ninstants && sql != NULL; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -127,6 +129,7 @@ compare(void *arg)
 			add_counts(r, SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
 		SPI_freetuptable(SPI_tuptable);
 	}
+	error_context_stack = context.previous;
 }
 
 /* ---- the function ----------------------------------------------------------------------- */
