@@ -124,6 +124,14 @@ SELECT region, customer_id, visit, n FROM visits ORDER BY 1, 2, 3;
 SELECT * FROM check_feature_view('visits', 10);
 SELECT * FROM check_feature_view('visits', 1);
 SELECT drop_feature_view('visits');
+-- ... whatever the table is called
+CREATE TABLE k (id int PRIMARY KEY, customer_id int, at timestamptz);
+ALTER TABLE k REPLICA IDENTITY FULL;
+INSERT INTO k VALUES (1, 1, '2026-02-01Z'), (2, 1, '2026-02-02Z'), (3, 2, '2026-02-02Z');
+SELECT create_feature_view('visits', $$SELECT customer_id, session(at, '1 hour') AS visit, count(*) AS n FROM k GROUP BY 1, 2$$);
+SELECT * FROM check_feature_view('visits', 2);
+SELECT drop_feature_view('visits');
+DROP TABLE k;
 
 -- what a view is looked up by stays unique; renames follow
 ALTER TABLE products DROP CONSTRAINT products_sku_key;

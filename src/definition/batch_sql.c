@@ -319,12 +319,12 @@ append_rows(FeBatch *b, int sample)
 static void
 append_sampled(FeBatch *b)
 {
-	appendStringInfoString(&b->sql, " AND EXISTS (SELECT FROM k");
+	appendStringInfoString(&b->sql, " AND EXISTS (SELECT FROM k AS fe_check_key");
 	for (int i = 0; i < b->plan->nkeys; i++)
 	{
 		const FeBatchKey *key = &b->keys[i];
 
-		appendStringInfo(&b->sql, "%s%s %s k.c%d", i ? " AND " : " WHERE ",
+		appendStringInfo(&b->sql, "%s%s %s fe_check_key.c%d", i ? " AND " : " WHERE ",
 						 fe_batch_expression(b, key->key->expr), fe_operator_text(key->key->eqop),
 						 key->column);
 	}
