@@ -20,7 +20,7 @@
 
 PG_FUNCTION_INFO_V1(fe_explain_feature_view);
 
-/* Rough sizes of what state adds; figures in the README are measured. */
+/* Rough sizes of what state adds; figures in docs/reference.md are measured. */
 #define ENTITY_BYTES	96
 #define TEXT_KEY_BYTES	24
 #define MULTISET_BYTES	16		/* a value and its count */

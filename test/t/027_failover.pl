@@ -33,7 +33,7 @@ sub wait_for_checkpoint
 	return $lsn;
 }
 
-# A standby as the README says: with a slot of its own on the primary, which ours waits for.
+# A standby as docs/operations.md says: with a slot of its own on the primary, which ours waits for.
 sub standby_of
 {
 	my ($of, $name) = @_;
