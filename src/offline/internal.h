@@ -108,6 +108,8 @@ struct FeOffline
 	TimestampTz next_left_out;	/* not told of again before that */
 	TimestampTz next_retention;
 	FeTime		retention_seen;	/* when old partitions were looked for last */
+	FeTime		busy_since;		/* since when none could be dropped, 0: not so */
+	int64		tell_busy_after;	/* when that is said next */
 };
 
 /* The column of desc that stands for a key, a fixed one, a feature; from 1 on. */

@@ -7,7 +7,8 @@
  * holds the end of the retention, first, so that the value as of every time within
  * the retention stays what it was.  A lock that
  * is not to be had at once (a training query runs) is not waited for, so that nobody
- * queues behind it: it is tried for again later.  A default partition is the user's.
+ * queues behind it: it is tried for again later.  Readers that follow each other without a
+ * gap put it off for ever; the log says so, seldom.  A default partition is the user's.
  */
 #include "postgres.h"
 
@@ -19,6 +20,7 @@
 
 #define LOOK_EVERY	(60 * 1000)	/* ms */
 #define BUSY_EVERY	(2 * 1000)	/* ms, while somebody reads what is to be dropped */
+#define TELL_AFTER	(5 * USECS_PER_MINUTE)	/* of that, then after twice the time */
 
 typedef struct Retention
 {
@@ -96,6 +98,27 @@ fe_offline_retention_is_due(const FeOffline *h, TimestampTz now)
 		(now >= h->next_retention || passed < 0 || passed >= LOOK_EVERY * INT64CONST(1000));
 }
 
+/* By our clock; in no transaction. */
+static void
+note_busy(FeOffline *h, FeTime now)
+{
+	if (h->busy_since == 0 || now < h->busy_since)
+	{
+		h->busy_since = now;
+		h->tell_busy_after = TELL_AFTER;
+	}
+	if (now - h->busy_since < h->tell_busy_after)
+		return;
+	ereport(WARNING,
+			(errmsg("the history of feature view \"%s\" keeps partitions that are older than its history_retention",
+					h->plan->name),
+			 errdetail("Since %s they could not be dropped: each time it was tried, somebody used the table.",
+					   timestamptz_to_str(h->busy_since)),
+			 errhint("It takes a moment without a transaction that has read the history.")));
+	while (h->tell_busy_after <= now - h->busy_since)
+		h->tell_busy_after *= 2;
+}
+
 void
 fe_offline_retention_step(FeOffline *h, FeViewShared *shared, TimestampTz now)
 {
@@ -108,9 +131,15 @@ fe_offline_retention_step(FeOffline *h, FeViewShared *shared, TimestampTz now)
 	if (fe_offline_run_aside(h, shared, drop_one, &r) && r.dropped)
 	{
 		h->next_retention = now;	/* there may be another one */
+		h->busy_since = 0;
 		return;
 	}
 	if (r.busy)
+	{
 		h->next_retention = TimestampTzPlusMilliseconds(now, BUSY_EVERY);
+		note_busy(h, seen);
+	}
+	else
+		h->busy_since = 0;
 	h->retention_seen = seen;
 }

@@ -56,6 +56,12 @@ is(sql('SELECT count(*) FROM pg_locks WHERE NOT granted'), 0, 'nobody waits for 
 is(sql(q{SELECT count(*) FROM spend_history}), 5, 'others read');
 is(last_rows(), 'a=2 b=2 c=1', 'and the history goes on');
 is(sql('SELECT history_failures FROM view_status()'), 0, 'that is no failure');
+my $told = -s $node->logfile;
+my $warning = qr/WARNING:  the history of feature view "spend" keeps partitions that are older than its history_retention/;
+at('2026-03-20 12:04Z', '');
+unlike(log_since($told), $warning, 'nor worth a word for some minutes');
+at('2026-03-20 12:06Z', '');
+eventually('then the log tells', sub { log_since($told) =~ $warning });
 $reader->query_safe('COMMIT');
 $reader->quit;
 eventually('partitions go when he is gone', sub { partitions() eq 'spend_history_p20260310 spend_history_p20260320' });
