@@ -259,6 +259,19 @@ SELECT sync(history => true) IS NOT NULL AS synced;
 SELECT feature, compared, mismatches, max_absolute_error, example->'event_timestamp' AS at
 FROM skew_report('live', '2024-06-01', '2024-07-01', instants => 100, lag => '0');
 SELECT backfill_history('live', '2024-06-01', '2024-06-23', '1 day');
+-- who is there at the last step and gone by now goes in the history, too, though nobody else knew of it
+SELECT create_feature_view('gone', $$
+    SELECT customer_id, count(*) AS n FROM orders WHERE rolling(created_at, '1 day', hop => '0') AND id = 2 GROUP BY customer_id $$,
+    online => '{}', offline => true);
+SELECT sync(history => true) IS NOT NULL AS synced;
+SELECT backfill_history('gone', '2024-06-01', '2024-06-03', '1 day');
+DO $$ BEGIN
+    FOR i IN 1 .. 600 LOOP
+        EXIT WHEN EXISTS (SELECT FROM gone_history WHERE is_deleted);
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+SELECT customer_id, event_timestamp, is_deleted, n FROM gone_history ORDER BY 1, 2;
 SELECT relid FROM pg_partition_tree('spend_history') WHERE isleaf ORDER BY relid::text;
 
 -- ---- rights: the owner's to write; reading takes SELECT on both ----

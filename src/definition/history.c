@@ -2,8 +2,8 @@
  * history.c
  *		The history table of a feature view: its shape, and making it.
  *
- * Runs in the backend that creates, replaces or alters the view; takes the locks
- * of CREATE TABLE and ALTER TABLE ADD COLUMN.  All statements run as the view's
+ * Runs in the backend that creates, replaces or alters the view, or computes its past;
+ * takes the locks of CREATE TABLE and ALTER TABLE ADD COLUMN.  All statements run as the view's
  * owner, who owns the table.
  */
 #include "postgres.h"
@@ -406,4 +406,16 @@ fe_history_ensure(const FePlan *plan, Oid relation, int32 viewid, Oid known)
 	check_table(plan, shape, table, viewid, owner);
 	add_columns(plan, shape, table, owner);
 	return table;
+}
+
+/* As with every new version of a view. */
+void
+fe_history_compare(const FePlan *plan)
+{
+	Oid			type = INT4OID;
+	Datum		viewid = Int32GetDatum(plan->viewid);
+
+	fe_catalog_lock();
+	fe_catalog_execute("UPDATE feature_engine." FE_CATALOG_TABLE
+					   " SET version = version + 1 WHERE viewid = $1", 1, &type, &viewid, NULL);
 }

@@ -43,5 +43,10 @@ extern Oid	fe_history_ensure(const FePlan *plan, Oid relation, int32 viewid, Oid
 extern char *fe_history_problem(const FePlan *plan, const FeHistoryShape *shape, Oid table);
 /* ERROR where it does not belong to the view's owner. */
 extern void fe_history_check_owner(const FePlan *plan);
+/*
+ * After the commit the pusher compares the table with the view, as after a restart.
+ * Locks the catalogue as definition commands do.
+ */
+extern void fe_history_compare(const FePlan *plan);
 
 #endif							/* FE_DEFINITION_HISTORY_H */

@@ -13,7 +13,8 @@
  * first of them, and where the history goes on after the range, each entity gets a
  * row at that instant that says what it said before.
  *
- * Locks: one backfill of a view at a time; else those of the statements.
+ * Locks: one backfill of a view at a time; at the end the catalogue of views, as definition
+ * commands do; else those of the statements.
  */
 #include "postgres.h"
 
@@ -600,5 +601,8 @@ fe_backfill_history(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fe_batch_run(plan, bf.past.from, (FeWatermark) {0}, backfill, &bf);
 	PopActiveSnapshot();
+	/* who was there at the last step and is not there now has a row that nobody else knows of */
+	if (bf.written > 0 && plan->options.offline)
+		fe_history_compare(plan);
 	PG_RETURN_INT64(bf.written);
 }

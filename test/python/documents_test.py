@@ -9,7 +9,8 @@ import tap
 from documents import DOCS
 
 ROOT = DOCS.parent
-DOCUMENTS = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"), *(ROOT / d / "README.md" for d in ("bench", "companion", "scripts", "test"))])
+DOCUMENTS = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md"),
+                    *(ROOT / folder / "README.md" for folder in ("bench", "companion", "scripts", "test"))])
 REFERENCE = (DOCS / "reference.md").read_text()
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
