@@ -37,6 +37,12 @@ PG_FUNCTION_INFO_V1(fe_fdw_handler);
 
 #define FE_LOOKUP_COST		0.01	/* one entity, in units of cpu_tuple_cost * 10 */
 
+/*
+ * A scan looks into every partition of the hash table.  So few look-ups are cheaper
+ * however few entities there are: who reads one does not meet the errors of others.
+ */
+#define FE_SCAN_COST		1.0
+
 /* Where the value of a key comes from. */
 typedef struct FeKeyClause
 {
@@ -311,7 +317,7 @@ static void
 get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
 	FeRelInfo  *info = baserel->fdw_private;
-	Cost		total = info->entities * (FE_LOOKUP_COST / 4 + cpu_tuple_cost);
+	Cost		total = FE_SCAN_COST + info->entities * (FE_LOOKUP_COST / 4 + cpu_tuple_cost);
 	bool		all = true;
 
 	total += baserel->baserestrictcost.startup +
