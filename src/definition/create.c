@@ -164,6 +164,28 @@ require_server(void)
 				 errhint("ALTER SYSTEM SET max_replication_slots = 10; then restart the server.")));
 }
 
+/*
+ * Is there a place for the view in shared memory?  The worker takes it after the commit, and
+ * would stop without, and all views of the database with it; so this counts those that have
+ * none yet.
+ */
+static void
+require_place(const FePlan *plan)
+{
+	int			needed = 1 + (plan->join ? plan->join->nparts : 0);
+	FePlaces	taken = fe_plan_places();
+	int			ours = Max(taken.ours, list_length(fe_catalog_read()));
+
+	if (taken.all - taken.ours + ours + needed > fe_setting_max_feature_views)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many feature views"),
+				 errdetail("Of %d places for feature views of this server %d are in use, and this one takes %d.",
+						   fe_setting_max_feature_views, taken.all - taken.ours + ours, needed),
+				 errhint("Increase feature_engine.max_feature_views and restart the server, "
+						 "or drop a feature view.")));
+}
+
 /* ---- name and place ------------------------------------------------------------------- */
 
 static RangeVar *
@@ -231,6 +253,7 @@ create_new(FeNewDefinition *def, FeCatalogRow *row, RangeVar *rv)
 
 	fe_apply_options(def->plan);
 	fe_feast_check(def->plan, &def->a, def->query);
+	require_place(def->plan);
 	fe_check_clashes(def->plan, 0);
 	row->viewid = fe_catalog_next_id();
 	row->definition = fe_create_definition_view(row->name, def->query);
@@ -315,6 +338,7 @@ create_replacement(FeNewDefinition *def, FeCatalogRow *row, FeCatalogRow *old)
 	fe_apply_options(def->plan);
 	fe_feast_check(def->plan, &def->a, def->query);
 	drop_pending(old->viewid);
+	require_place(def->plan);
 	fe_check_clashes(def->plan, old->viewid);
 	row->viewid = fe_catalog_next_id();
 	row->definition = fe_create_definition_view(row->name, def->query);

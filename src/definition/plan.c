@@ -33,6 +33,8 @@
 
 #include "definition/definition.h"
 
+FePlaces	(*fe_plan_places) (void);
+
 /* ---- noticing changes ---------------------------------------------------------- */
 
 static uint64 change_count = 1;	/* what may concern any plan */

@@ -454,6 +454,18 @@ extern FePartitions *fe_partitions_decode(const bytea *data);
 /* Changes of this relation count in fe_catalog_change_count() from now on. */
 extern void fe_catalog_watch(Oid relid);
 
+/*
+ * Places for views that are taken in the server, and by this database: state has them, and
+ * sets this.  (A view with joins takes one for each part, too.)
+ */
+typedef struct FePlaces
+{
+	int			all;
+	int			ours;
+} FePlaces;
+
+extern FePlaces (*fe_plan_places) (void);
+
 /* ---- run (program.c) -------------------------------------------------- */
 
 /*

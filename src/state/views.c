@@ -86,6 +86,22 @@ state_release(FeDatabase *db)
 	fe_view_forget_all(db->dboid);
 }
 
+/* Places that are taken; some may come or go meanwhile. */
+static FePlaces
+count_places(void)
+{
+	FePlaces	places = {0};
+
+	for (int i = 0; i < area->nslots; i++)
+	{
+		uint64		identity = pg_atomic_read_u64(&area->identity[i]);
+
+		places.all += identity != 0;
+		places.ours += identity != 0 && identity >> 32 == MyDatabaseId;
+	}
+	return places;
+}
+
 void
 fe_state_init(void)
 {
@@ -98,6 +114,7 @@ fe_state_init(void)
 	};
 
 	fe_shmem_register(&room);
+	fe_plan_places = count_places;
 }
 
 /* ---- looking up --------------------------------------------------------------- */
