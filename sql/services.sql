@@ -159,6 +159,27 @@ SELECT set_clock('2026-03-02 00:00+00');
 SELECT get_feature_vector('t', 2);
 SELECT set_clock(NULL);
 
+-- The owner is kept by name: what becomes of the role does not concern the service, but who has the name.
+CREATE ROLE services_owner;
+GRANT USAGE ON SCHEMA services TO services_owner;
+GRANT SELECT ON customer TO services_owner;
+SET ROLE services_owner;
+SELECT create_feature_service('his', ARRAY['customer:last']);
+RESET ROLE;
+ALTER ROLE services_owner RENAME TO services_renamed;
+SELECT owner FROM feature_services WHERE name = 'his';
+SET ROLE services_renamed;
+SELECT drop_feature_service('his');
+RESET ROLE;
+ALTER ROLE services_renamed RENAME TO services_owner;
+REASSIGN OWNED BY services_owner TO services_reader;
+SELECT owner FROM feature_services WHERE name = 'his';
+DROP OWNED BY services_owner;
+SELECT owner FROM feature_services WHERE name = 'his';
+DROP ROLE services_owner;
+SELECT owner FROM feature_services WHERE name = 'his';
+SELECT drop_feature_service('his');
+
 SET client_min_messages = warning;
 SELECT count(drop_feature_service(quote_ident(name))) FROM feature_services;
 SELECT count(drop_feature_view(quote_ident(name), history => true)) FROM feature_views WHERE relation::text NOT LIKE '%.%';
