@@ -159,5 +159,17 @@ foreach my $confirms (0, 1)
 	unlike(log_since($from), $rebuilt, "$what: nothing is rebuilt") unless $confirms;
 }
 
+# A slot that somebody else makes with our plugin: it says what it takes, and is nobody's but his.
+sql(q{SELECT pg_create_logical_replication_slot('curious', 'feature_engine')});
+foreach my $try ([ q{'nonsense', '1'}, qr/output plugin "feature_engine" has no option "nonsense"\nHINT:  Its option is "tables"\./ ],
+	[ q{'tables', 'orders'}, qr/invalid value for option "tables" of output plugin "feature_engine"\nDETAIL:  Unexpected input at character 1\./ ])
+{
+	my ($rc, undef, $error) = $node->psql('postgres', "SELECT count(*) FROM pg_logical_slot_get_binary_changes('curious', NULL, NULL, $try->[0])");
+	like($error, $try->[1], "a slot of our plugin: $try->[0]");
+}
+change();
+is(sql(q{SELECT count(*) FROM pg_logical_slot_get_binary_changes('curious', NULL, NULL)}), 0, 'without tables it has nothing');
+sql(q{SELECT pg_drop_replication_slot('curious')});
+
 $node->stop('fast');
 done_testing();
