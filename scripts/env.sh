@@ -177,12 +177,13 @@ fe_home() {
 }
 
 # Environment of everything that runs in the home: private binaries first, and
-# nothing of the user's own PostgreSQL or Redis configuration.
+# nothing of the user's own configuration of PostgreSQL, Redis, make and Python.
 fe_environment() {
 	local name
 	for name in PGDATA PGSERVICE PGSERVICEFILE PGPASSFILE PGPASSWORD PGOPTIONS PGHOSTADDR \
 		PGSSLMODE PGTZ PGDATESTYLE REDISCLI_AUTH REDISCLI_RCFILE COPT PROFILE \
-		MAKEFLAGS MAKELEVEL MFLAGS; do
+		MAKEFLAGS MAKELEVEL MFLAGS PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONOPTIMIZE \
+		PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX; do
 		unset "$name"
 	done
 	fe_find_pg
