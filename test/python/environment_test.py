@@ -1,8 +1,8 @@
 """The packages that these tests are made with are there, and so are the servers."""
 import os
+from importlib import metadata
 
 import duckdb
-import feast
 import psycopg
 import redis
 
@@ -16,5 +16,6 @@ with psycopg.connect("") as pg:
 for client in (redis.Redis(port=int(os.environ["FE_REDIS_PORT"])),
                redis.Redis(unix_socket_path=os.environ["FE_REDIS_SOCK"])):
     tap.ok(client.ping(), "redis-py: by port and by socket")
-tap.ok(tuple(map(int, feast.__version__.split(".")[:2])) >= (0, 66), f"Feast {feast.__version__}")
+feast = metadata.version("feast")  # to import it takes seconds, and others do
+tap.ok(tuple(map(int, feast.split(".")[:2])) >= (0, 66), f"Feast {feast}")
 raise SystemExit(tap.finish())

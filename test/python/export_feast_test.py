@@ -1,8 +1,8 @@
 """What feature-engine writes, read by Feast's own client: training sets from its file source."""
+# preload: feast.cli.cli feature_engine.cli psycopg
 
 import datetime as dt
 import os
-import subprocess
 import sys
 import warnings
 
@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore")
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType  # noqa: E402
 from feast.types import Array, Bool, Bytes, Float64, Int32, Int64, String, UnixTimestamp  # noqa: E402
 
+import programs  # noqa: E402
 import tap  # noqa: E402
 from exporting import UTC, connect, fails, fresh, ok, run, succeeds  # noqa: E402
 
@@ -112,10 +113,9 @@ ok(all(types[name] == kind for name, kind in FIELDS), "types that Feast infers f
 folder = fresh("repository")
 written = run("feast", "--project", "shop", "--parquet", to, "--to", folder)
 succeeds(written, "feature-engine feast", f"{folder}/feature_store.yaml", f"{folder}/features.py")
-done = subprocess.run([os.path.join(os.path.dirname(sys.executable), "feast"), "apply"], cwd=folder, capture_output=True,
-                      text=True, env={**os.environ, "FEAST_REDIS": "127.0.0.1:1"})
-ok(done.returncode == 0, "feast apply", done.stdout + done.stderr)
 os.environ["FEAST_REDIS"] = "127.0.0.1:1"
+done = programs.run([os.path.join(os.path.dirname(sys.executable), "feast"), "apply"], cwd=folder)
+ok(done.returncode == 0, "feast apply", done.stdout + done.stderr)
 found = historical(FeatureStore(repo_path=folder), KNOWN)
 ok(found == VALUES, "get_historical_features of the generated repository", str(found))
 fails(run("feast", "--project", "nobody", "--to", folder), "a project that is not there", "nobody")

@@ -1,4 +1,5 @@
 """feature-engine export is killed, stopped, doubled: the dataset is consistent at every moment, and a rerun completes it."""
+# preload: feature_engine.cli psycopg pyarrow.dataset pyarrow.parquet
 
 import glob
 import os
@@ -7,7 +8,7 @@ import signal
 import pyarrow.parquet as pq
 
 import tap
-from exporting import (connect, end, export, fails, files, fill, fresh, make_history, ok, rows_of, rows_of_dataset,
+from exporting import (KILLED, connect, end, export, fails, files, fill, fresh, make_history, ok, rows_of, rows_of_dataset,
                        rows_of_table, same, start, succeeds, wait_for)
 
 PATIENCE = 120
@@ -31,8 +32,7 @@ def is_part(path, name):
 
 def ends_itself(to, point, nth, *arguments, **environment):
     process = start("export", "--table", "public.busy_history", "--to", to, *arguments,
-                    program=(os.path.join(os.path.dirname(os.path.abspath(__file__)), "killed_export.py"),),
-                    KILL_AT=point, KILL_NTH=str(nth), **environment)
+                    program=KILLED, KILL_AT=point, KILL_NTH=str(nth), **environment)
     out, _ = process.communicate(timeout=PATIENCE)
     return process, out
 

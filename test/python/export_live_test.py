@@ -1,4 +1,5 @@
 """feature-engine export of a history that the engine writes: with changes, a backfill, retention, ingest at the same time."""
+# preload: feature_engine.cli psycopg pyarrow.dataset pyarrow.parquet
 
 import pyarrow.dataset as ds
 

@@ -1,4 +1,5 @@
 """feature-engine export to S3: a real server of it (moto's) on the loopback interface."""
+# preload: feature_engine.cli psycopg pyarrow.dataset pyarrow.parquet
 
 import logging
 import os
@@ -10,8 +11,8 @@ import pyarrow.parquet as pq
 from moto.server import ThreadedMotoServer
 
 import tap
-from exporting import (connect, export, fails, fill, make_history, ok, rows_of, rows_of_table, same, start, succeeds,
-                       wait_for)
+from exporting import (KILLED, connect, export, fails, fill, make_history, ok, rows_of, rows_of_table, same, start,
+                       succeeds, wait_for)
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -56,9 +57,8 @@ current("it is there again")
 
 # ---- killed, doubled, mistaken ----
 
-killer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "killed_export.py")
 pg.execute("UPDATE s3_history SET n = n + 1 WHERE customer_id = 3")
-process = start("export", "--table", "public.s3_history", "--to", to, program=(killer,), KILL_AT="manifest", KILL_NTH="2",
+process = start("export", "--table", "public.s3_history", "--to", to, program=KILLED, KILL_AT="manifest", KILL_NTH="2",
                 KILL_SAVING="yes")
 process.communicate(timeout=120)
 ok(process.returncode == -9 and len(ds.dataset("features/shop/s3", filesystem=fs, format="parquet").to_table())

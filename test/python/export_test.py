@@ -1,4 +1,5 @@
 """feature-engine export: the dataset equals the history, whatever happens to the table and to the command."""
+# preload: feature_engine.cli psycopg pyarrow.dataset pyarrow.parquet pandas duckdb
 
 import os
 

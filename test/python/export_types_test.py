@@ -1,4 +1,5 @@
 """feature-engine export: every type of PostgreSQL's as one that Feast accepts, and texts as Redis holds them."""
+# preload: feature_engine.cli psycopg pyarrow.dataset pyarrow.parquet duckdb
 
 import datetime as dt
 import decimal

@@ -6,8 +6,6 @@ import glob
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import psycopg
@@ -15,15 +13,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+import programs
 import tap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.join(HERE, "..", "..", "companion", "src")
 DIR = os.environ["FE_DIR"]
 UTC = dt.timezone.utc
 PATIENCE = 120
-
-sys.path.insert(0, SOURCE)
+COMMAND = ("-m", "feature_engine")
+KILLED = (os.path.join(HERE, "killed_export.py"),)  # the same, to be killed
 
 # What a test of consistency compares: enough to tell rows apart, in the table's and in Arrow's words.
 ROW_SQL = """SELECT customer_id, (extract(epoch FROM event_timestamp) * 1000000)::int8,
@@ -57,11 +55,6 @@ def fill(pg, table, first, days, per_day):
                              + i * (interval '24 hours' / {per_day}) AS t) x""")
 
 
-def command(*arguments, program=("-m", "feature_engine"), **environment):
-    return ([sys.executable, *program, *arguments],
-            {**os.environ, "PYTHONPATH": SOURCE + os.pathsep + HERE, **environment})
-
-
 class Result:
     def __init__(self, status, out, err):
         self.status, self.out, self.err = status, out, err
@@ -71,8 +64,7 @@ class Result:
 
 
 def run(*arguments, **environment):
-    argv, env = command(*arguments, **environment)
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600)
+    done = programs.run([*COMMAND, *arguments], os.environ | environment)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -80,10 +72,9 @@ def export(table, to, *arguments, **environment):
     return run("export", "--table", f"public.{table}", "--to", to, *arguments, **environment)
 
 
-def start(*arguments, program=("-m", "feature_engine"), **environment):
+def start(*arguments, program=COMMAND, **environment):
     """In the background; it does not outlive the test."""
-    argv, env = command(*arguments, program=program, **environment)
-    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = programs.Program([*program, *arguments], os.environ | environment)
     atexit.register(process.kill)
     return process
 

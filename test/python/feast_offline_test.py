@@ -1,6 +1,7 @@
 """The history through Feast's own client: point-in-time joins equal ours row for row, from
 PostgreSQL and from Parquet; `feast materialize` fills another online store, and no newer value of ours.
 """
+# preload: feast.cli.cli feature_engine.cli psycopg
 import datetime
 import math
 import re

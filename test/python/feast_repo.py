@@ -6,6 +6,8 @@ import sys
 
 import psycopg
 
+import programs
+
 SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 DIR = pathlib.Path(os.environ["FE_DIR"])
 
@@ -31,11 +33,9 @@ def write(name, *arguments, database=os.environ["PGDATABASE"]):
 def feast(folder, *arguments):
     """Runs Feast's command in the repository."""
     command = pathlib.Path(sys.executable).parent / "feast"
-    done = subprocess.run([command, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    done = programs.run([command, *arguments], cwd=folder)
     if done.returncode != 0:
-        raise SystemExit(f"feast {' '.join(arguments)}:\n{done.stdout}")
-    return done.stdout
+        raise SystemExit(f"feast {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 
 
 def apply(name, *arguments, database=os.environ["PGDATABASE"]):
