@@ -331,14 +331,15 @@ fe_setup() {
 # A directory of the running user's own.
 fe_make_dir() { fe_as_user mkdir -p -m 700 "$1"; }
 
-# initdb once a home, copied for each server.
+# initdb once a home, copied for each server. Several scripts may run in a home at once.
 fe_initdb() {
 	local template=$FE_RUN/template
-	if [[ ! -f $template/PG_VERSION ]]; then
-		fe_as_user initdb -D "$template" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N \
+	if [[ ! -d $template ]]; then
+		fe_as_user initdb -D "$template.$$" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N \
 			>/dev/null
 		echo "include 'feature_engine.conf'" |
-			fe_as_user tee -a "$template/postgresql.conf" >/dev/null
+			fe_as_user tee -a "$template.$$/postgresql.conf" >/dev/null
+		fe_as_user mv -T "$template.$$" "$template" 2>/dev/null || fe_as_user rm -rf "$template.$$"
 	fi
 	fe_as_user cp -a "$template" "$1"
 }
