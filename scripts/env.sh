@@ -33,6 +33,7 @@ FE_STARTED_PG=()	# data directories
 FE_STARTED_REDIS=() # pid files
 FE_CHILD=			# process group that fe_wait waits for
 FE_WATCHDOG=		# and the one that limits its time
+FE_BESIDE=			# process group of fe_beside
 
 # ---- messages ----
 
@@ -72,6 +73,14 @@ fe_wait() {
 	fe_end_group "$FE_CHILD"
 	FE_CHILD='' FE_WATCHDOG=''
 	return "$rc"
+}
+
+# Runs a command (or function) beside this script, at whose end it is ended. One at a time.
+fe_beside() {
+	set -m
+	"$@" </dev/null >/dev/null 2>&1 &
+	FE_BESIDE=$!
+	set +m
 }
 
 fe_watchdog() {
@@ -303,7 +312,8 @@ fe_sanitize_server() {
 	chmod 755 "$FE_BIN/postgres"
 }
 
-# All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make. With
+# All of the above. $1 names the home; FE_BUILD_ARGS (an array) goes to make; FE_DEPS (another) says
+# what packages are for (packages.txt: run, where nothing else is said). With
 # FE_HOME set, the caller runs inside a home and uses that. FE_HOME_AT chooses its place;
 # with FE_NO_BUILD set nothing is built.
 fe_setup() {
@@ -315,7 +325,7 @@ fe_setup() {
 		[[ -n ${FE_BIN:-} ]] || fe_environment
 		return
 	fi
-	"$FE_ROOT/scripts/deps"
+	"$FE_ROOT/scripts/deps" "${FE_DEPS[@]-run}"
 	fe_home "${FE_HOME_AT:-$(mktemp -d "$(fe_tmp_base)/fe-$1.XXXXXX")}"
 	FE_HOME_OWNER=$$
 	fe_environment
@@ -454,6 +464,7 @@ fe_cleanup() {
 	set +e
 	fe_end_group "$FE_WATCHDOG"
 	fe_end_group "$FE_CHILD"
+	fe_end_group "$FE_BESIDE"
 	[[ -z ${FE_HOME:-} ]] || fe_stop_all
 	if [[ $FE_HOME_OWNER == "$$" ]]; then
 		fe_sweep
