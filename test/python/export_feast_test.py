@@ -123,14 +123,15 @@ fails(run("feast", "--project", "shop", "--to", "/proc/x"), "a folder that canno
 
 # ---- training-set ----
 
-ENTITIES = "SELECT c::int8 AS customer_id, t::timestamptz AS event_timestamp, c * 10 AS label FROM (VALUES " + ", ".join(
+ENTITIES = "SELECT c::int8 AS customer_id, t::timestamptz AS event_timestamp, c * 10 AS label, 'a\\b' AS note FROM (VALUES " + ", ".join(
     f"({c}, '{t}')" for c, t in KNOWN) + ") v(c, t)"
 file = os.path.join(to, "training.parquet")
 succeeds(run("training-set", "--entities", ENTITIES, "--features", "customer_orders:n", "customer_orders:statuses",
-             "customer_orders:last_at", "--to", file), "training-set", "7 rows")
+             "customer_orders:last_at", "--to", file, PGOPTIONS="-c standard_conforming_strings=off"), "training-set", "7 rows")
 table = pq.read_table(file).to_pandas().sort_values(["customer_id", "event_timestamp"])
 ok([None if pd.isna(n) else n for n in table["n"]] == [n for n, in VALUES] and list(table["label"])
    == [c * 10 for c, _ in KNOWN], "training-set: the same values, and the label", str(table))
+ok(set(table["note"]) == {r"a\b"}, "training-set: the text of the query, whatever the session's settings", str(table))
 ok([list(x) if x is not None else None for x in table["statuses"]][:2] == [["s1", "t"]] * 2
    and str(table["last_at"].dtype.tz) == "UTC", "training-set: types")
 fails(run("training-set", "--entities", "SELECT nothing", "--features", "customer_orders:n", "--to", file),

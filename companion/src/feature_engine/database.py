@@ -24,6 +24,7 @@ SETTINGS = {
     "xmlbinary": "base64",
     "lc_monetary": "C",
     "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",  # literal() relies on it
     "work_mem": "64MB",  # rows are sorted
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
