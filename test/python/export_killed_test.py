@@ -8,10 +8,9 @@ import signal
 import pyarrow.parquet as pq
 
 import tap
-from exporting import (KILLED, connect, end, export, fails, files, fill, fresh, make_history, ok, rows_of, rows_of_dataset,
-                       rows_of_table, same, start, succeeds, wait_for)
+from exporting import (KILLED, PATIENCE, connect, end, export, fails, files, fill, fresh, make_history, ok, rows_of,
+                       rows_of_dataset, rows_of_table, same, start, succeeds, wait_for)
 
-PATIENCE = 120
 DAYS = 12
 
 pg = connect()
@@ -70,10 +69,8 @@ data = f"{to}/busy"
 lock = connect()
 
 
-def started(*arguments):
-    """An export that waits for the table as soon as it has written something."""
-    process = start("export", "--table", "public.busy_history", "--to", to, "--no-progress", *arguments)
-    return process
+def begin(*arguments):
+    return start("export", "--table", "public.busy_history", "--to", to, "--no-progress", *arguments)
 
 
 def said(process):
@@ -92,7 +89,7 @@ def waits_for_table():
 for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
     with lock.transaction():
         lock.execute("LOCK TABLE busy_history")
-        process = started()
+        process = begin()
         wait_for("the export", waits_for_table)
         process.send_signal(number)
         wait_for("its word", lambda: "stopping" in said(process))
@@ -103,13 +100,13 @@ for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
     is_part(data, number.name)
 with lock.transaction():
     lock.execute("LOCK TABLE busy_history")
-    process = started()
+    process = begin()
     wait_for("the export", waits_for_table)
     process.send_signal(signal.SIGINT)
     wait_for("its word", lambda: "stopping" in said(process))
 result, _ = process.communicate(timeout=PATIENCE)
-ok(process.returncode == 130 and "busy: 0 files" in result or "nothing new" in result, "SIGINT once: it ends in order, unfinished",
-   f"{process.returncode} {result}")
+ok(process.returncode == 130 and ("busy: 0 files" in result or "nothing new" in result),
+   "SIGINT once: it ends in order, unfinished", f"{process.returncode} {result}")
 
 process, result = ends_itself(to, "renamed", 3, KILL_BY="SIGTERM")
 ok(process.returncode == 143 and "busy: 3 files written" in result and "Traceback" not in result,
@@ -120,7 +117,7 @@ is_part(data, "SIGTERM")
 
 with lock.transaction():
     lock.execute("LOCK TABLE busy_history")
-    process = started()
+    process = begin()
     wait_for("the export", waits_for_table)
     fails(export("busy_history", to), "a second export to the same place", "another export", status=3)
     os.makedirs(f"{to}/link-parent")

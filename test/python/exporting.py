@@ -11,7 +11,6 @@ import time
 import psycopg
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 import programs
 import tap

@@ -5,6 +5,7 @@ compared with what PostgreSQL has.
 """
 # preload: feast.cli.cli psycopg redis
 import datetime
+import os
 import time
 
 import redis
@@ -14,7 +15,7 @@ import tap
 
 UTC = datetime.timezone.utc
 pg = feast_repo.connect()
-kv = redis.Redis(port=int(feast_repo.os.environ["FE_REDIS_PORT"]))
+kv = redis.Redis(port=int(os.environ["FE_REDIS_PORT"]))
 
 
 def view(name, query, **options):

@@ -10,7 +10,7 @@ from feature_engine import __version__, history as histories
 from feature_engine.columns import DECIMALS
 from feature_engine.database import Database
 from feature_engine.export import Exporter, Options
-from feature_engine.feast import OFFLINE, write_repository
+from feature_engine.feast import ARGUMENTS, write_repository
 from feature_engine.problem import Problem
 from feature_engine.slices import LENGTHS
 from feature_engine.stopping import Aborted, Stop
@@ -45,6 +45,10 @@ def progress_bar(total):
     bar = tqdm(total=total, unit=" rows", unit_scale=True, dynamic_ncols=True, leave=False, disable=total == 0)
     with bar:
         yield bar.update
+
+
+def chosen_progress(arguments):
+    return progress_bar if sys.stderr.isatty() and not arguments.no_progress else no_progress
 
 
 # ---- arguments ----
@@ -148,14 +152,14 @@ def add_feast(commands):
     parser.add_argument("--to", required=True, metavar="DIR")
     parser.add_argument("--parquet", metavar="DIR|s3://BUCKET/PREFIX", help="the offline store is what was exported"
                         " there, not the history tables")
-    for name, argument in OFFLINE.items():
-        parser.add_argument(f"--{name}", dest=argument, help=f"argument {argument} of feast_repository()")
+    for name in ARGUMENTS:
+        parser.add_argument(f"--{name}", help=f"argument {name} of feast_repository()")
     add_connection(parser)
     parser.set_defaults(run=run_feast)
 
 
 def run_feast(arguments, stop):
-    settings = {name: getattr(arguments, name) for name in OFFLINE.values()}
+    settings = {name: getattr(arguments, name) for name in ARGUMENTS}
     for path in write_repository(Database(arguments.dsn, stop), arguments.to, arguments.project, arguments.parquet,
                                  settings):
         print(path)
@@ -163,9 +167,8 @@ def run_feast(arguments, stop):
 
 
 def run_training_set(arguments, stop):
-    watched = sys.stderr.isatty() and not arguments.no_progress
     rows = write_training_set(Database(arguments.dsn, stop, own_names=False), arguments, stop,
-                              progress_bar if watched else no_progress)
+                              chosen_progress(arguments))
     print(f"{arguments.to}: {rows} rows")
     return 0
 
@@ -220,9 +223,7 @@ class Session:
         options = Options(slice=arguments.slice, decimals=arguments.decimals, infinite=arguments.infinite,
                           lower=arguments.lower, upper=arguments.upper, compact=arguments.compact,
                           adopt=arguments.adopt)
-        watched = sys.stderr.isatty() and not arguments.no_progress
-        exporter = Exporter(self._database, self._target, history, options, self._stop,
-                            progress_bar if watched else no_progress)
+        exporter = Exporter(self._database, self._target, history, options, self._stop, chosen_progress(arguments))
         if exporter.folder not in self._locked:
             self._resources.enter_context(self._target.lock(self._database, exporter.folder))
             self._locked.add(exporter.folder)

@@ -17,7 +17,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 DECIMAL = (38, 18)  # of numerics that declare nothing themselves
 DECIMALS = ("float64", "decimal128", "string")
 
-# type: (expression over the column {c}, Arrow type); of pg_catalog
+# By type of pg_catalog: expression over the column {c}, Arrow type.
 BASE = {
     "bool": ("{c}", pa.bool_()),
     "int2": ("{c}::int4", pa.int32()),

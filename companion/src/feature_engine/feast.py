@@ -7,8 +7,8 @@ from feature_engine.history import HAS_EXTENSION, no_extension
 from feature_engine.problem import Problem
 from feature_engine.target import Directory
 
-# options of the command that are arguments of the function under another or the same name
-OFFLINE = {"redis": "redis", "host": "host", "port": "port", "username": "username", "sslmode": "sslmode"}
+# Arguments of the function that are options of the command.
+ARGUMENTS = ("redis", "host", "port", "username", "sslmode")
 
 
 def write_repository(database, folder, project, parquet, settings):

@@ -41,7 +41,7 @@ class Writer:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind, *error):
         if kind is None:
             self._flush()
             self._writer.close()

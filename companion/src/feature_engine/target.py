@@ -28,8 +28,7 @@ def told(where, transient=False):
     try:
         yield
     except OSError as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Problem(f'cannot use "{where}"', reason, transient=transient) from error
+        raise Problem(f'cannot use "{where}"', error.strerror or str(error), transient=transient) from error
 
 
 def advisory_key(name):

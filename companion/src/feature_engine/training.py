@@ -12,14 +12,17 @@ from feature_engine.target import open_target
 TYPE = b"POSTGRESQL:type"
 
 
+def literal_or_null(text):
+    return literal(text) if text else "NULL"
+
+
 def call(arguments):
     """The call that prints the training set's SQL."""
     features = ("NULL" if arguments.features is None else
                 "ARRAY[" + ", ".join(literal(feature) for feature in arguments.features) + "]")
     return ("SELECT feature_engine.historical_features_sql("
             f"entities => {literal(arguments.entities)}, features => {features},"
-            f" service => {literal(arguments.service) if arguments.service else 'NULL'},"
-            f" max_age => {literal(arguments.max_age) if arguments.max_age else 'NULL'},"
+            f" service => {literal_or_null(arguments.service)}, max_age => {literal_or_null(arguments.max_age)},"
             f" full_feature_names => {arguments.full_feature_names}, known_only => {arguments.known_only}) AS query")
 
 
