@@ -1,12 +1,15 @@
 """SIGINT and SIGTERM.
 
 Work runs in a thread of its own, and the main thread does nothing but wait for it and take signals, so
-that neither a long statement nor a library's own handling of Ctrl-C comes in between. The first signal
+that neither a long statement nor a library's own handling of Ctrl-C comes in between. It waits at a socket
+that each signal writes to: in Thread.join() one that comes just before the wait would go unheard. The first signal
 asks the work to stop at the next point where everything is whole; the second one cancels the statement
 that is running; the third one kills, as the default does.
 """
 
+import select
 import signal
+import socket
 import threading
 
 
@@ -41,18 +44,25 @@ class Stop:
     def run(self, work):
         """Calls work() in a thread of its own; returns what it returns or raises what it raises."""
         outcome = {}
+        wakeups, waker = socket.socketpair()
+        for end in (wakeups, waker):
+            end.setblocking(False)
 
         def body():
             try:
                 outcome["value"] = work()
             except BaseException as error:  # handed over to the main thread
                 outcome["error"] = error
+            finally:
+                waker.send(b"\0")
 
-        thread = threading.Thread(target=body, name="work", daemon=True)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        thread.start()
-        thread.join()
+        threading.Thread(target=body, name="work", daemon=True).start()
+        while not outcome:
+            select.select([wakeups], [], [])
+            wakeups.recv(64)
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
