@@ -51,6 +51,8 @@ extern TimestampTz fe_offline_retry_at(const FeOffline *h);
 extern void fe_offline_offer(FeOffline *h, const FeOfflineRow *row);
 /* So many rows wait for the next write. */
 extern int	fe_offline_offered(const FeOffline *h);
+/* As it was when so many rows had been offered. */
+extern void fe_offline_take_back(FeOffline *h, int offered);
 
 /*
  * An entity whose values are news, but for which it is too early: of this interval

@@ -149,6 +149,12 @@ fe_offline_offered(const FeOffline *h)
 	return h->noffered;
 }
 
+void
+fe_offline_take_back(FeOffline *h, int offered)
+{
+	h->noffered = offered;
+}
+
 /* ---- what is news of it --------------------------------------------------------------------- */
 
 /* Of those of which nothing is known: what the table says. */

@@ -416,6 +416,9 @@ extern void fe_record_window(FePusher *p, FePushView *view, FeEntityRef ref,
 							 const FeEvaluated *ev, FeRange window);
 extern void fe_record_windows_end(FePusher *p, FePushView *view, FeEntityRef ref,
 								  const FeEvaluated *ev, const FeRange *windows, int n);
+/* Rows that are offered; back to so many, after an error, for the rest is offered again. */
+extern int	fe_record_offered(const FePushView *view);
+extern void fe_record_take_back(FePushView *view, int offered);
 /* Writes what has been offered; outside of transactions. */
 extern void fe_record_write(FePusher *p, FePushView *view);
 extern bool fe_record_step(FePusher *p, FePushView *view, TimestampTz now);

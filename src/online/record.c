@@ -179,6 +179,19 @@ offer(FePusher *p, FePushView *view, FeEntityRef ref, const FeEvaluated *ev, FeR
 	fe_offline_offer(r->offline, &row);
 }
 
+int
+fe_record_offered(const FePushView *view)
+{
+	return view->recorder ? fe_offline_offered(view->recorder->offline) : 0;
+}
+
+void
+fe_record_take_back(FePushView *view, int offered)
+{
+	if (view->recorder)
+		fe_offline_take_back(view->recorder->offline, offered);
+}
+
 void
 fe_record_entity(FePusher *p, FePushView *view, FeEntityRef ref, const FeEvaluated *ev)
 {
@@ -265,10 +278,16 @@ fe_record_write(FePusher *p, FePushView *view)
 
 /* ---- entities that vanished unseen ------------------------------------------------ */
 
-/* Is the row that a suspect key stands for still the view's? */
+/*
+ * Is the row that a suspect key stands for still the view's?  *entity: its place, which is
+ * 0 where the state has none of it.
+ */
 static bool
-is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange *window)
+is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange *window,
+		 FeEntityRef *entity)
 {
+	FeEntityInfo info = {0};
+	bool		found;
 	const FeHistoryShape *shape = fe_offline_shape(view->recorder->offline);
 	Datum		state_keys[FE_MAX_KEYS];
 	bool		nulls[FE_MAX_KEYS] = {false};
@@ -283,10 +302,13 @@ is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange
 			*window = fe_window_of_datum(keys[i]);
 	}
 	fe_state_want_newest(view->reader, 0);
-	if (!fe_state_lookup(view->reader, state_keys, nulls, T, ev->values, ev->nulls, NULL))
-		return false;
+	found = fe_state_lookup(view->reader, state_keys, nulls, T, ev->values, ev->nulls, &info);
+	*entity = info.ref;
+	/* if it is no row of the view, it has been offered as such, or is about to be */
 	if (!shape->per_window)
-		return true;			/* and if it is no row of the view, it has been offered as such */
+		return entity->ref != 0;
+	if (!found)
+		return false;
 	for (int row = 0; row < fe_state_rows(view->reader); row++)
 	{
 		FeRange		other = fe_state_row_window(view->reader, row);
@@ -302,6 +324,7 @@ look_at_suspect(FePusher *p, FePushView *view, const Datum *keys)
 {
 	int			n = view->plan->nkeys + view->plan->naggs;
 	FeEvaluated ev = {0};
+	FeEntityRef entity = {0};
 	FeRange		window = {0, 0};
 
 	ev.info.lsn = pg_atomic_read_u64(&p->db->applied_lsn);
@@ -310,10 +333,10 @@ look_at_suspect(FePusher *p, FePushView *view, const Datum *keys)
 	ev.watermark = fe_view_watermark(view->shared, view->plan);
 	ev.v.T = fe_clock_now();
 	(void) fe_clock_set_eval_time(ev.v.T);
-	if (is_there(view, keys, ev.v.T, &ev, &window))
+	if (is_there(view, keys, ev.v.T, &ev, &window, &entity))
 		return;
 	ev.v.T = fe_clock_now();	/* not before what has taken it away */
-	offer(p, view, (FeEntityRef) {0}, &ev, window, true);
+	offer(p, view, entity, &ev, window, true);
 }
 
 static pg_noinline void
@@ -321,6 +344,7 @@ look_at_suspects(FePusher *p, FePushView *view)
 {
 	Datum		keys[FE_MAX_KEYS + 1];
 
+	fe_inject_wait("suspects");
 	for (int i = 0; i < SUSPECTS &&
 		 fe_offline_suspect(view->recorder->offline, fe_clock_now(), keys); i++)
 		look_at_suspect(p, view, keys);

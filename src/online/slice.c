@@ -186,6 +186,7 @@ typedef struct Slice
 	volatile int next;			/* entity under way */
 	volatile bool isolated;		/* ... column by column */
 	volatile int mark;			/* length of the output before it */
+	volatile int offered;		/* rows for the history before it */
 	volatile bool begun;		/* an entity is under way */
 } Slice;
 
@@ -200,12 +201,14 @@ run_slice(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 	time.upto = pg_atomic_read_u64(&p->db->applied_lsn);
 	pg_read_barrier();
 	time.T = fe_clock_now();
+	fe_inject_wait("slice");
 	(void) fe_clock_set_eval_time(time.T);
 	fe_push_make_programs(view);
 	slice->begun = true;
 	for (; slice->next < n; slice->next++)
 	{
 		slice->mark = p->redis->out.len;
+		slice->offered = fe_record_offered(view);
 		push_one(p, view, refs[slice->next], reason, &time, slice->isolated);
 		slice->isolated = false;
 	}
@@ -258,7 +261,7 @@ fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 			 FePushReason reason)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	Slice		slice = {.mark = p->redis->out.len};
+	Slice		slice = {.mark = p->redis->out.len, .offered = fe_record_offered(view)};
 
 	while (slice.next < n)
 	{
@@ -276,9 +279,10 @@ fe_push_refs(FePusher *p, FePushView *view, const FeEntityRef *refs, int n,
 		if (edata == NULL)
 			break;
 
-		/* what was appended for the entity under way is no whole command */
+		/* what was appended for the entity under way is no whole command, and its rows not all */
 		p->redis->out.len = slice.mark;
 		p->redis->out.data[slice.mark] = '\0';
+		fe_record_take_back(view, slice.offered);
 		fe_clock_set_eval_time(PG_INT64_MIN);
 		MemoryContextReset(p->slice_cxt);
 		if (!recover_slice(p, view, refs, n, reason, &slice, edata))

@@ -59,16 +59,18 @@ fe_dirty_detach(FeViewShared *view)
 
 /*
  * Unlinks up to max entities.  They stay marked as queued, so nobody frees
- * them, or queues them again, before the caller has been at them.
+ * them, or queues them again, before the caller has been at them.  *length is
+ * what the list's was.
  */
 static int
 unlink_some(FeViewShared *view, const FePlan *plan, FeEntityRef *refs, int max,
-			uint32 *incarnation)
+			uint32 *incarnation, uint64 *length)
 {
 	FeTable    *table = fe_view_table(view);
 	int			n = 0;
 
 	SpinLockAcquire(&table->dirty_mutex);
+	*length = pg_atomic_read_u64(&view->dirty);
 	*incarnation = pg_atomic_read_u32(&table->incarnation);
 	if (fe_view_is(view, plan))
 	{
@@ -92,6 +94,10 @@ unlink_some(FeViewShared *view, const FePlan *plan, FeEntityRef *refs, int max,
 
 /* ---- for the pusher ---------------------------------------------------------------- */
 
+/*
+ * One that is queued again while we are at it comes after all that were there in
+ * the beginning: it is not taken twice.
+ */
 int
 fe_state_take_dirty(FeViewShared *view, FePlan *plan, FeEntityRef *refs, int max)
 {
@@ -101,11 +107,14 @@ fe_state_take_dirty(FeViewShared *view, FePlan *plan, FeEntityRef *refs, int max
 	while (taken < max)
 	{
 		uint32		incarnation;
+		uint64		length;
 		int			n = unlink_some(view, plan, refs + taken,
-									Min(max - taken, TAKE_AT_ONCE), &incarnation);
+									Min(max - taken, TAKE_AT_ONCE), &incarnation, &length);
 
 		if (n == 0)
 			break;
+		if (taken == 0)
+			max = Min((uint64) max, length);
 		for (int i = 0; i < n; i++)
 		{
 			LWLock	   *lock = fe_partition_lock(view, refs[taken + i].hash);
@@ -127,6 +136,7 @@ fe_state_take_dirty(FeViewShared *view, FePlan *plan, FeEntityRef *refs, int max
 				return taken;	/* the view has just been released */
 		}
 		taken += n;
+		fe_inject_wait("taken");
 	}
 	return taken;
 }

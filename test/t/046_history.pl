@@ -47,9 +47,10 @@ sub is_recorded
 	is(sql(qq{SELECT count(*) FROM ($last) h FULL JOIN (SELECT customer, count(*) AS n, sum(total) AS total FROM orders
 		GROUP BY customer) b USING (customer) WHERE (h.n, h.total) IS DISTINCT FROM (b.n, b.total)}, $db), 0,
 		"$what: the last rows are what SQL says");
-	is(sql(q{SELECT count(*) FROM (SELECT *, lag(n) OVER w AS n0, lag(total) OVER w AS t0, lag(is_deleted) OVER w AS d0,
-		lag(lsn) OVER w AS l0 FROM spend_history WINDOW w AS (PARTITION BY customer ORDER BY event_timestamp)) h
-		WHERE (n, total, is_deleted, lsn) IS NOT DISTINCT FROM (n0, t0, d0, l0)}, $db), 0, "$what: nothing is recorded twice");
+	is(sql(q{SELECT string_agg(h::text, chr(10)) FROM (SELECT *, lag(event_timestamp) OVER w AS e0, lag(n) OVER w AS n0,
+		lag(total) OVER w AS t0, lag(is_deleted) OVER w AS d0, lag(lsn) OVER w AS l0
+		FROM spend_history WINDOW w AS (PARTITION BY customer ORDER BY event_timestamp)) h
+		WHERE is_deleted AND d0 OR (n, total, lsn) IS NOT DISTINCT FROM (n0, t0, l0)}, $db), '', "$what: nothing is recorded twice");
 	is(sql('SELECT count(*) FROM spend_history WHERE created > event_timestamp', $db), 0, "$what: nothing is known before it happened");
 	return if !%seen;
 	my $rows = join(', ', keys %seen);
@@ -58,6 +59,13 @@ sub is_recorded
 		 ORDER BY event_timestamp DESC LIMIT 1) h WHERE (h.n, h.total) IS DISTINCT FROM (s.n, s.total)}, $db),
 		'0|', "$what: what was read from Redis is in it");
 	return;
+}
+
+sub is_held_at
+{
+	my ($point) = @_;
+	return eventually("the pusher is held at $point",
+		sub { sql(qq{SELECT count(*) FROM pg_stat_activity WHERE query = 'held at $point'}) });
 }
 
 sub back_again
@@ -78,6 +86,27 @@ sql(q{
 foreach (1 .. 5) { workload(); read_redis() }
 is_recorded('changes');
 cmp_ok(sql('SELECT count(*) FROM spend_history'), '>', 40, 'there is a history');
+
+# ---- an entity that changes while others are taken off the list, and again before it is evaluated ----
+set_server($node, 'feature_engine.inject_wait', 'taken');
+sql('INSERT INTO orders (customer, total) VALUES (1, 1)');
+is_held_at('taken');
+sql('INSERT INTO orders (customer, total) VALUES (1, 2); SELECT sync()');
+set_server($node, 'feature_engine.inject_wait', 'slice');
+is_held_at('slice');
+sql('INSERT INTO orders (customer, total) VALUES (1, 3); SELECT sync()');
+set_server($node, 'feature_engine.inject_wait', undef);
+is_recorded('changes meanwhile');
+
+# ---- entities that change between the walk through the history and a look at them ----
+set_server($node, 'feature_engine.inject_wait', 'suspects');
+sql(q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'feature_engine pusher'});
+is_held_at('suspects');
+sql('DELETE FROM orders WHERE customer IN (1, 6); UPDATE orders SET total = total + 1 WHERE customer = 2; SELECT sync()');
+set_server($node, 'feature_engine.inject_wait', undef);
+is_recorded('changes before the look');
+is(sql(q{SELECT count(*) FROM (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
+	WHERE is_deleted AND customer IN (1, 6)}), 2, 'who vanished is recorded as deleted');
 
 # ---- workers that are killed, at the worst moments ----
 foreach my $point ('history', 'history_committed', 'pushed')
