@@ -108,6 +108,18 @@ is_recorded('changes before the look');
 is(sql(q{SELECT count(*) FROM (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
 	WHERE is_deleted AND customer IN (1, 6)}), 2, 'who vanished is recorded as deleted');
 
+# ---- an error after some windows of an entity ----
+sql(q{
+	CREATE TABLE visits (customer int, at timestamptz, pages int);
+	ALTER TABLE visits REPLICA IDENTITY FULL;
+	INSERT INTO visits VALUES (1, '2026-01-01Z', 5), (1, '2026-01-02Z', 0), (1, '2026-01-03Z', 2);
+	SELECT create_feature_view('by_day', 'SELECT customer, tumble(at, ''1 day'') AS day, 10 / sum(pages) AS x
+		FROM visits GROUP BY 1, 2', redis_key => 'by_day:{customer}:{window_start}', offline => true);
+	SELECT sync('60 s', history => true)});
+is(sql(q{SELECT string_agg(format('%s %s', lower(day)::date, coalesce(x::text, 'none')), ', ' ORDER BY event_timestamp, day) FROM by_day_history}),
+	'2026-01-01 2, 2026-01-02 none, 2026-01-03 5', 'windows are recorded once, also those before an error');
+sql(q{SELECT drop_feature_view('by_day', history => true); DROP TABLE visits});
+
 # ---- workers that are killed, at the worst moments ----
 foreach my $point ('history', 'history_committed', 'pushed')
 {
