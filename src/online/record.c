@@ -279,8 +279,8 @@ fe_record_write(FePusher *p, FePushView *view)
 /* ---- entities that vanished unseen ------------------------------------------------ */
 
 /*
- * Is the row that a suspect key stands for still the view's?  *entity: its place, which is
- * 0 where the state has none of it.
+ * Is the row that a suspect key stands for still the view's?  *entity: where the state
+ * still has what is left of it, if anything; its own evaluation may come later.
  */
 static bool
 is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange *window,
@@ -304,11 +304,10 @@ is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange
 	fe_state_want_newest(view->reader, 0);
 	found = fe_state_lookup(view->reader, state_keys, nulls, T, ev->values, ev->nulls, &info);
 	*entity = info.ref;
-	/* if it is no row of the view, it has been offered as such, or is about to be */
-	if (!shape->per_window)
-		return entity->ref != 0;
 	if (!found)
 		return false;
+	if (!shape->per_window)
+		return true;			/* and if it is no row of the view, it has been offered as such */
 	for (int row = 0; row < fe_state_rows(view->reader); row++)
 	{
 		FeRange		other = fe_state_row_window(view->reader, row);

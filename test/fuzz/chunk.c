@@ -35,7 +35,13 @@
 int			fe_setting_exact_horizon = 60;
 int			fe_setting_max_values_per_entity = 10000;
 char	   *fe_setting_inject_error = "";
+char	   *fe_setting_inject_wait = "";
 static LWLock lock;
+
+void
+fe_inject_wait_here(const char *name)
+{
+}
 
 LWLock *
 fe_partition_lock(const FeViewShared *of, uint64 hash)

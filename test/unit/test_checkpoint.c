@@ -53,10 +53,16 @@ const char	fe_state_anchor = 0;
 int			fe_setting_exact_horizon = 60;
 int			fe_setting_max_values_per_entity = 10000;
 char	   *fe_setting_inject_error = "state_image";
+char	   *fe_setting_inject_wait = "";
 MemoryContext CurrentMemoryContext = NULL;
 volatile sig_atomic_t InterruptPending = false;
 static LWLock lock;
 static int	locked = 0;
+
+void
+fe_inject_wait_here(const char *name)
+{
+}
 
 LWLock *
 fe_partition_lock(const FeViewShared *view, uint64 hash)
