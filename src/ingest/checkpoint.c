@@ -493,7 +493,7 @@ fe_checkpoint_at_exit(int code, Datum arg)
 {
 	FeIngest   *ingest = (FeIngest *) DatumGetPointer(arg);
 
-	if (!fe_worker_was_told_to_end() || !ingest->ready ||
+	if (!fe_worker_was_told_to_end() || !ingest->ready || ingest->loading_views ||
 		pg_atomic_read_u32(&ingest->db->merging) != 0 ||
 		fe_apply_in_middle(ingest->apply) || !server_is_stopping())
 		return;

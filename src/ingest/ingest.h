@@ -120,6 +120,7 @@ typedef struct FeIngest
 
 	List	   *views;			/* FeIngestView * */
 	List	   *states;			/* the same and the parts of each, after it */
+	bool		loading_views;	/* neither list is whole */
 	bool		joined;			/* some have joins */
 	MemoryContext tables_cxt;	/* tables and capture set, rebuilt as a whole */
 	int			ntables;

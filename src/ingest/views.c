@@ -509,6 +509,7 @@ fe_ingest_load_views(FeIngest *ingest)
 	ListCell   *lc;
 	MemoryContext old;
 
+	ingest->loading_views = true;
 	if (ingest->views == NIL)
 		release_strange_state(ingest, ids);
 	foreach(lc, ingest->views)
@@ -533,10 +534,12 @@ fe_ingest_load_views(FeIngest *ingest)
 			continue;
 		}
 		views = lappend(views, view);
+		fe_inject_wait("load-views");
 	}
 	list_free(ingest->views);
 	ingest->views = views;
 	list_states(ingest);
+	ingest->loading_views = false;
 	MemoryContextSwitchTo(old);
 
 	/* what has changed may be the tables, which the check is for: not later */

@@ -247,5 +247,18 @@ set_server($node, 'feature_engine.inject_wait', undef);
 is_exact($node, 'postgres', 'crash after a refresh');
 unlike(log_since($from), qr/cannot be used|has been loaded/, 'crash after a refresh: built anew, and that is no news');
 
+# ---- a shutdown while the worker takes over what the catalogue has ----
+wait_for_checkpoint();
+set_server($node, 'feature_engine.inject_wait', 'load-views');
+sql(q{SELECT alter_feature_view('customer_features', ttl => '2 days')});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'held at load-views'}), 'held');
+$from = -s $node->logfile;
+$node->stop('fast');
+$node->append_conf('postgresql.conf', "feature_engine.inject_wait = ''");
+$node->start;
+set_server($node, 'feature_engine.inject_wait', undef);
+is_exact($node, 'postgres', 'stopped while views were loaded');
+unlike(log_since($from), qr/terminated by signal/, '... in order');
+
 $node->stop('fast');
 done_testing();
