@@ -31,6 +31,13 @@ MAX_ROWS = 20000
 WAIT = "150 s"
 # sessions that the server has ended: no fault of theirs, or of ours
 SERVER_GONE = ("57P01", "57P02", "57P03")
+# asked where sync() gave up, or something else did not work
+SITUATION = [
+    """SELECT name, state, backfill_pct, waits_for, last_error FROM feature_engine.status WHERE state <> 'live'""",
+    """SELECT pid, backend_type, state, wait_event, xact_start, left(query, 60) FROM pg_stat_activity
+       WHERE backend_type LIKE 'feature_engine%' OR xact_start IS NOT NULL""",
+    "SELECT pid, relation::regclass, mode, pg_blocking_pids(pid) FROM pg_locks WHERE NOT granted",
+    "SELECT gid, prepared FROM pg_prepared_xacts"]
 
 
 class Writer(Session):
@@ -208,6 +215,16 @@ class Torture:
         conn.close()
         return rows, hashes, recorded, problems + more + wrong
 
+    def situation(self):
+        """Who is not where he should be, and what he waits for."""
+        try:
+            conn = self.server.wait_up()
+            found = [str(row) for query in SITUATION for row in run(conn, query)]
+            conn.close()
+            return found
+        except psycopg2.Error as e:
+            return [f"{type(e).__name__}: {e}"]
+
     def round(self, number, report):
         names = [self.next_event()]
         if self.rnd.random() < 0.25 and "TORTURE_EVENTS" not in os.environ:
@@ -219,7 +236,7 @@ class Torture:
             self.work(names, skipped)
             rows, hashes, recorded, problems = self.compare(names)
         except Exception as e:
-            problems = [f"{type(e).__name__}: {e}"]
+            problems = [f"{type(e).__name__}: {e}"] + self.situation()
         self.lines += self.server.new_lines()
         explained = ALWAYS + [e for n in names for e in EXPLAINS.get(n, [])]
         problems += complaints(self.lines, explained)
