@@ -134,6 +134,8 @@ extern void fe_offline_learn_left_out(FeOffline *h, const FeOffered *o);
 extern void fe_offline_saw_deletion(FeOffline *h, FeTime T);
 /* Compares with what is known; sets state and until. */
 extern void fe_offline_judge(FeOffline *h, FeOffered *o);
+/* The same, of what the table has been asked about: afterwards that is known. */
+extern void fe_offline_judge_by(FeOffline *h, FeOffered *o, uint64 hash, FeTime T);
 extern uint64 fe_offline_hash(const FeOffline *h, const Datum *features, const bool *nulls);
 #define FE_OFFLINE_HASH_DELETED	UINT64CONST(1)
 #define FE_OFFLINE_HASH_OTHER	UINT64CONST(2)	/* of none that is offered now */

@@ -192,23 +192,19 @@ is_new(const FeOffline *h, const FeOffered *o)
  * News are other values and every change of the source; not the latter where an
  * interval thins them out, or where each window is recorded: an entity's change is
  * not one of all its windows.  A row of the same time is written over: the test
- * clock stands still.  Time never
- * goes back: what comes before the last row waits.
+ * clock stands still.  Time never goes back: what comes before the last row waits.
  */
-void
-fe_offline_judge(FeOffline *h, FeOffered *o)
+static void
+judge_known(const FeOffline *h, const FeOfflineEntry *e, FeOffered *o)
 {
-	FeOfflineEntry *e = fe_offline_known(h, o);
-
-	if (e == NULL)
+	if (e->left_out && o->deleted && e->hash != o->hash)
 	{
-		o->state = !is_new(h, o) ? FE_OFFLINE_UNKNOWN :
-			o->deleted ? FE_OFFLINE_SAME : FE_OFFLINE_NEW;
+		/* it may have rows of before */
+		o->state = FE_OFFLINE_UNKNOWN;
 		return;
 	}
 	o->state = FE_OFFLINE_NEW;
-	if ((e->hash == o->hash && (o->deleted || o->lsn <= e->lsn || !h->every_change)) ||
-		(e->left_out && o->deleted))
+	if (e->hash == o->hash && (o->deleted || o->lsn <= e->lsn || !h->every_change))
 		o->state = FE_OFFLINE_SAME;
 	else if (e->left_out)
 		return;
@@ -219,4 +215,25 @@ fe_offline_judge(FeOffline *h, FeOffered *o)
 		o->until = interval_end(h, e->T);
 	if (o->state == FE_OFFLINE_NEW && o->until != 0)
 		o->state = FE_OFFLINE_HELD;
+}
+
+void
+fe_offline_judge(FeOffline *h, FeOffered *o)
+{
+	const FeOfflineEntry *e = fe_offline_known(h, o);
+
+	if (e != NULL)
+		judge_known(h, e, o);
+	else
+		o->state = !is_new(h, o) ? FE_OFFLINE_UNKNOWN :
+			o->deleted ? FE_OFFLINE_SAME : FE_OFFLINE_NEW;
+}
+
+void
+fe_offline_judge_by(FeOffline *h, FeOffered *o, uint64 hash, FeTime T)
+{
+	FeOfflineEntry last = {.hash = hash, .lsn = o->lsn, .T = T};
+
+	fe_offline_learn(h, o, hash, T);
+	judge_known(h, &last, o);
 }

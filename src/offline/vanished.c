@@ -69,6 +69,7 @@ fe_offline_suspect(FeOffline *h, FeTime now, Datum *keys)
 	if (fe_offline_next_suspect(h) > now)
 		return false;
 	s = dlist_container(FeSuspect, node, dlist_pop_head_node(&h->suspects));
+	fe_offline_saw_deletion(h, now);	/* if it comes back the table is asked */
 	for (int i = 0; i < h->shape->nkeys; i++)
 	{
 		keys[i] = copy_key(h, i, s->keys[i]);

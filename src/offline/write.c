@@ -181,17 +181,11 @@ look_up(FeOffline *h)
 		FeTime		T = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull));
 		bool		deleted = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
 		bool		same = DatumGetBool(SPI_getbinval(tuple, desc, 4, &isnull));
-		FeOffered	as_known;
 
 		o = &h->offered[DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull))];
 		same = o->deleted ? deleted : same && !deleted;
-		/* judged as if it had been known; afterwards it is */
-		as_known = *o;
-		fe_offline_learn(h, &as_known, same ? o->hash : FE_OFFLINE_HASH_OTHER, T);
-		if (o->ref.ref != 0)
-			fe_offline_judge(h, o);
-		else
-			o->state = same ? FE_OFFLINE_SAME : FE_OFFLINE_NEW;
+		fe_offline_judge_by(h, o, same ? o->hash : deleted ? FE_OFFLINE_HASH_DELETED :
+							FE_OFFLINE_HASH_OTHER, T);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

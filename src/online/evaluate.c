@@ -264,9 +264,14 @@ evaluate_each(FePusher *p, FePushView *view, FeEntityRef ref, FeTime T, FeEvalua
 			return;
 	}
 	if (good < 0)
+	{
+		/* another time may bring one */
+		ev->exists = true;
+		fe_push_note_schedule(view, ref, FE_CONTENT_UNKNOWN, fe_push_next_date(view, ev, T));
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("no feature of an entity could be computed")));
+	}
 	ev->found = ev->exists = true;
 }
 

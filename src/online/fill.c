@@ -245,7 +245,9 @@ judge_safely(FePusher *p, FePushView *view)
 		fe_clock_set_eval_time(fe_clock_now());
 		if (!view->retired)
 			fe_push_make_programs(view);
-		judge_some(p, view, &mark);
+		/* one that is being built anew does not have all its entities */
+		if (view->retired || fe_push_view_ready(view))
+			judge_some(p, view, &mark);
 		fe_clock_set_eval_time(PG_INT64_MIN);
 		fe_push_leave();
 	}

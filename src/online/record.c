@@ -318,35 +318,69 @@ is_there(FePushView *view, const Datum *keys, FeTime T, FeEvaluated *ev, FeRange
 	return false;
 }
 
-static void
-look_at_suspect(FePusher *p, FePushView *view, const Datum *keys)
+/* A suspect that is no row of the view any more. */
+typedef struct Vanished
 {
-	int			n = view->plan->nkeys + view->plan->naggs;
-	FeEvaluated ev = {0};
-	FeEntityRef entity = {0};
-	FeRange		window = {0, 0};
+	FeEvaluated ev;
+	FeEntityRef entity;
+	FeRange		window;
+} Vanished;
 
-	ev.info.lsn = pg_atomic_read_u64(&p->db->applied_lsn);
-	ev.values = palloc0(n * sizeof(Datum));
-	ev.nulls = palloc0(n * sizeof(bool));
-	ev.watermark = fe_view_watermark(view->shared, view->plan);
-	ev.v.T = fe_clock_now();
-	(void) fe_clock_set_eval_time(ev.v.T);
-	if (is_there(view, keys, ev.v.T, &ev, &window, &entity))
-		return;
-	ev.v.T = fe_clock_now();	/* not before what has taken it away */
-	offer(p, view, entity, &ev, window, true);
+static bool
+has_vanished(FePusher *p, FePushView *view, const Datum *keys, Vanished *v)
+{
+	const FeHistoryShape *shape = fe_offline_shape(view->recorder->offline);
+	int			n = view->plan->nkeys + view->plan->naggs;
+
+	memset(v, 0, sizeof(Vanished));
+	v->ev.info.lsn = pg_atomic_read_u64(&p->db->applied_lsn);
+	v->ev.values = palloc0(n * sizeof(Datum));
+	v->ev.nulls = palloc0(n * sizeof(bool));
+	v->ev.watermark = fe_view_watermark(view->shared, view->plan);
+	v->ev.v.T = fe_clock_now();
+	(void) fe_clock_set_eval_time(v->ev.v.T);
+	if (is_there(view, keys, v->ev.v.T, &v->ev, &v->window, &v->entity))
+		return false;
+	/* the state's own do not last: it is offered later */
+	for (int i = 0; i < shape->nkeys; i++)
+		if (view->plan->columns[shape->keys[i]].key >= 0)
+			v->ev.values[view->plan->columns[shape->keys[i]].key] = keys[i];
+	return true;
 }
 
 static pg_noinline void
-look_at_suspects(FePusher *p, FePushView *view)
+look_at_suspects(FePusher *p, FePushView *view, Vanished *vanished, volatile int *n)
 {
 	Datum		keys[FE_MAX_KEYS + 1];
 
 	fe_inject_wait("suspects");
+	if (!fe_push_view_ready(view))
+		return;					/* it is being built anew: who is missing has not vanished */
 	for (int i = 0; i < SUSPECTS &&
 		 fe_offline_suspect(view->recorder->offline, fe_clock_now(), keys); i++)
-		look_at_suspect(p, view, keys);
+	{
+		if (has_vanished(p, view, keys, &vanished[*n]))
+			*n += 1;
+	}
+}
+
+/*
+ * At one T, which is not before what has taken them away: who is a suspect twice (it came
+ * back meanwhile, and vanished again) is recorded once.
+ */
+static void
+offer_vanished(FePusher *p, FePushView *view, Vanished *vanished, int n)
+{
+	FeTime		T = fe_clock_now();
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(p->slice_cxt);
+	for (int i = 0; i < n; i++)
+	{
+		vanished[i].ev.v.T = T;
+		offer(p, view, vanished[i].entity, &vanished[i].ev, vanished[i].window, true);
+	}
+	CommitTransactionCommand();
 }
 
 /* An error means that something has not been recorded. */
@@ -354,13 +388,15 @@ static void
 look_safely(FePusher *p, FePushView *view)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	Vanished   *vanished = MemoryContextAlloc(p->slice_cxt, SUSPECTS * sizeof(Vanished));
+	volatile int n = 0;
 
 	PG_TRY();
 	{
 		fe_push_enter(view);
 		fe_push_make_programs(view);
 		MemoryContextSwitchTo(p->slice_cxt);
-		look_at_suspects(p, view);
+		look_at_suspects(p, view, vanished, &n);
 		(void) fe_clock_set_eval_time(PG_INT64_MIN);
 		fe_push_leave();
 	}
@@ -373,6 +409,7 @@ look_safely(FePusher *p, FePushView *view)
 			view->live = false;
 	}
 	PG_END_TRY();
+	offer_vanished(p, view, vanished, n);
 	MemoryContextSwitchTo(cxt);
 	MemoryContextReset(p->slice_cxt);
 }

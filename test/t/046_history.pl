@@ -120,6 +120,80 @@ is(sql(q{SELECT string_agg(format('%s %s', lower(day)::date, coalesce(x::text, '
 	'2026-01-01 2, 2026-01-02 none, 2026-01-03 5', 'windows are recorded once, also those before an error');
 sql(q{SELECT drop_feature_view('by_day', history => true); DROP TABLE visits});
 
+# ---- at most one row for each interval, also of who comes and goes ----
+sql(q{
+	CREATE TABLE stays (guest int, nights int);
+	ALTER TABLE stays REPLICA IDENTITY FULL;
+	SELECT create_feature_view('stay', 'SELECT guest, sum(nights) AS nights FROM stays GROUP BY guest',
+		offline => true, history_interval => '10 s')});
+my $interval = q{floor(extract(epoch FROM clock_timestamp()) / 10)};
+sql(q{SELECT pg_sleep(10 - extract(epoch FROM clock_timestamp())::numeric % 10)});
+my $began = sql("SELECT $interval");
+sql('INSERT INTO stays VALUES (1, 1); SELECT sync(history => true)');
+foreach my $nights (2, 3)
+{
+	sql('DELETE FROM stays; SELECT sync(history => true)');
+	sql("INSERT INTO stays VALUES (1, $nights); SELECT sync(history => true)");
+}
+sql('DELETE FROM stays; SELECT sync(history => true)');
+SKIP:
+{
+	skip('too slow for one interval', 2) if sql("SELECT $interval") ne $began;
+	eventually('the next interval has the deletion', sub { sql('SELECT bool_or(is_deleted) FROM stay_history') eq 't' });
+	sql('INSERT INTO stays VALUES (2, 2); SELECT sync(history => true); SELECT pg_sleep(0.5)');
+	is(sql('SELECT string_agg(is_deleted::text, chr(32) ORDER BY event_timestamp) FROM stay_history WHERE guest = 1'),
+		'false true', 'who came back and vanished again is recorded as deleted once');
+}
+sql(q{SELECT drop_feature_view('stay', history => true); DROP TABLE stays});
+
+sql(q{
+	SELECT set_clock('2026-01-05 10:00Z');
+	CREATE TABLE visits (customer int, at timestamptz, pages int);
+	ALTER TABLE visits REPLICA IDENTITY FULL;
+	INSERT INTO visits VALUES (1, '2026-01-01Z', 5), (1, '2026-01-02Z', 1);
+	SELECT create_feature_view('by_day', 'SELECT customer, tumble(at, ''1 day'') AS day, sum(pages) AS pages
+		FROM visits GROUP BY 1, 2', redis_key => 'by_day:{customer}:{window_start}', offline => true, history_interval => '1 hour');
+	SELECT sync('60 s', history => true)});
+foreach ([ '11:00', 'DELETE FROM visits WHERE pages = 5' ], [ '11:10', q{INSERT INTO visits VALUES (1, '2026-01-01Z', 5)} ],
+	[ '11:20', 'DELETE FROM visits WHERE pages = 5' ], [ '12:00', '' ], [ '13:00', '' ])
+{
+	my ($at, $change) = @$_;
+	sql(qq{SELECT set_clock('2026-01-05 ${at}Z'); $change; SELECT sync('60 s', history => true)});
+}
+is(sql(q{SELECT string_agg(format('%s %s', to_char(event_timestamp AT TIME ZONE 'UTC', 'HH24:MI'), coalesce(pages::text, 'gone')), ', ' ORDER BY event_timestamp)
+	FROM by_day_history WHERE lower(day) = '2026-01-01Z'}), '10:00 5, 11:00 gone',
+	'a window that came back within the interval of its deletion, and vanished, is recorded as deleted once');
+sql(q{SELECT drop_feature_view('by_day', history => true); DROP TABLE visits});
+
+# ---- an entity of which nothing can be computed for a while ----
+sql(q{
+	SELECT set_clock('2026-01-05 10:00:00Z');
+	CREATE TABLE readings (sensor int, at timestamptz, x float8);
+	ALTER TABLE readings REPLICA IDENTITY FULL;
+	INSERT INTO readings VALUES (1, '2026-01-05 10:00:02Z', 1e308), (1, '2026-01-05 10:00:03Z', 1e308);
+	SELECT create_feature_view('heat', 'SELECT sensor, sum(x) FILTER (WHERE rolling(at, ''4 s'')) AS heat FROM readings GROUP BY sensor',
+		offline => true);
+	SELECT sync('60 s', history => true)});
+sql(qq{SELECT set_clock('2026-01-05 10:00:${_}Z'); SELECT sync('60 s', history => true)}) foreach ('02.5', '03.5', '06.5', '08');
+is(sql(q{SELECT coalesce(heat::text, 'none') FROM heat_history ORDER BY event_timestamp DESC LIMIT 1}), 'none', 'its values are followed afterwards');
+sql(q{SELECT drop_feature_view('heat', history => true); DROP TABLE readings; SELECT set_clock(NULL)});
+
+# ---- a row that is too wide for an index, and then none ----
+sql(q{
+	CREATE TABLE notes (id int, note text);
+	ALTER TABLE notes REPLICA IDENTITY FULL;
+	INSERT INTO notes VALUES (1, 'short');
+	SELECT create_feature_view('note', 'SELECT id, max(note) AS note FROM notes GROUP BY id', offline => true);
+	CREATE INDEX ON note_history (note);
+	SELECT sync('60 s', history => true);
+	UPDATE notes SET note = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) n);
+	SELECT sync('60 s', history => true);
+	DELETE FROM notes;
+	SELECT sync('60 s', history => true)});
+is(sql(q{SELECT string_agg(coalesce(note, 'gone'), ', ' ORDER BY event_timestamp) FROM note_history}), 'short, gone',
+	'an entity whose last row was left out is recorded as deleted');
+sql(q{SELECT drop_feature_view('note', history => true); DROP TABLE notes});
+
 # ---- workers that are killed, at the worst moments ----
 foreach my $point ('history', 'history_committed', 'pushed')
 {
