@@ -359,8 +359,7 @@ fe_evaluate_guarded(FeApply *apply, FeIngestView *view, void (*evaluate) (void *
 			apply->failed = view;
 			apply->skips = true;
 		}
-		else if (edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
-				 edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		else if (!fe_worker_is_cancel(edata))
 		{
 			fe_ingest_fail_view(apply->ingest, view, edata->message);
 			apply->failed = view;

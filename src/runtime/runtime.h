@@ -315,6 +315,8 @@ extern bool fe_worker_reloaded;
 /* Role of this process when it is one of our workers, else NULL. */
 extern const char *fe_worker_role;
 
+/* Was this process asked to stop what it does (pg_cancel_backend)? */
+extern bool fe_worker_is_cancel(const ErrorData *edata);
 /*
  * First thing in a PG_CATCH that the worker outlives: the error, in cxt, which
  * becomes current; what was under way is rolled back: the transaction, or

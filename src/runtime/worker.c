@@ -67,6 +67,14 @@ remember_error(ErrorData *edata)
 		prev_emit_log_hook(edata);
 }
 
+/* By who raises it: users' functions may use the same code. */
+bool
+fe_worker_is_cancel(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED && edata->funcname != NULL &&
+		strcmp(edata->funcname, "ProcessInterrupts") == 0;
+}
+
 /*
  * The error must have left its own context before anything else may fail, and
  * the stack of errors be empty before a rollback.
@@ -78,7 +86,7 @@ take_error(MemoryContext cxt)
 
 	MemoryContextSwitchTo(cxt);
 	edata = CopyErrorData();
-	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (fe_worker_is_cancel(edata))
 		PG_RE_THROW();
 	FlushErrorState();
 	return edata;
