@@ -38,7 +38,7 @@ def execute(path):
     """The executed notebook, and what was wrong with it."""
     os.environ.update(REDIS_URL=f"redis://127.0.0.1:{os.environ['FE_REDIS_PORT']}", IPYTHONDIR=str(DIR / "ipython"),
                       JUPYTER_RUNTIME_DIR=str(DIR / "jupyter"), JUPYTER_PLATFORM_DIRS="1",
-                      LOKY_MAX_CPU_COUNT=str(os.cpu_count() or 1))  # scikit-learn's joblib warns where it cannot tell
+                      LOKY_MAX_CPU_COUNT="1")  # else scikit-learn's joblib warns where it cannot count cores
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:

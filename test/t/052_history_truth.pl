@@ -80,7 +80,8 @@ cmp_ok(sql('SELECT count(*) FROM commits'), '>', 1000, 'transactions');
 cmp_ok(sql('SELECT count(*) FROM spend_history'), '>', 200, 'rows of the history');
 is(sql(q{SELECT count(*), min(h::text), min(w::text) FROM spend_history h LEFT JOIN was w
 	ON w.customer = h.customer AND w.lsn <= h.lsn AND (w.until IS NULL OR w.until > h.lsn)
-	WHERE (h.is_deleted, h.n, h.total) IS DISTINCT FROM (w.n = 0, NULLIF(w.n, 0), CASE WHEN w.n <> 0 THEN w.total END)}),
+	WHERE (h.is_deleted, h.n, h.total)
+		IS DISTINCT FROM (w.n = 0, NULLIF(w.n, 0), CASE WHEN w.n <> 0 THEN w.total END)}),
 	'0||', 'each row has all that was committed up to its position, and nothing else');
 is(sql(q{SELECT count(*), min(h::text) FROM spend_history h JOIN was w
 	ON w.customer = h.customer AND w.lsn <= h.lsn AND (w.until IS NULL OR w.until > h.lsn)
@@ -91,7 +92,8 @@ is(sql(q{SELECT count(*), min(h::text) FROM (SELECT *, lag(lsn) OVER v AS l0, la
 	WHERE is_deleted AND d0 OR lsn < l0 OR (n, total, lsn) IS NOT DISTINCT FROM (n0, t0, l0)}),
 	'0|', 'no row is there twice, and positions ascend with time');
 is(sql(q{SELECT count(*) FROM (SELECT DISTINCT ON (customer) customer, n, total FROM was ORDER BY customer, lsn DESC) w
-	FULL JOIN (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h USING (customer)
+	FULL JOIN (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
+	USING (customer)
 	WHERE (h.n, h.total) IS DISTINCT FROM (NULLIF(w.n, 0)::int8, CASE WHEN w.n <> 0 THEN w.total END)}),
 	0, 'the last rows are what is there now');
 $node->stop('fast');

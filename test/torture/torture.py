@@ -170,9 +170,11 @@ class Torture:
                 time.sleep(0.1)
 
     def settle_prepared(self, conn, names):
-        """A new slot waits for all of them; else some stay over the comparison."""
+        """A new slot waits for all of them, and a backfill for those that have locked a table against readers; else
+        some stay over the comparison."""
         gids = run(conn, "SELECT gid FROM pg_prepared_xacts")
-        if not any(n.startswith("slot") for n in names) and self.rnd.random() < 0.4:
+        locked = run(conn, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND pid IS NULL AND granted")
+        if not locked and not any(n.startswith("slot") for n in names) and self.rnd.random() < 0.4:
             return
         for (gid,) in gids:
             run(conn, f"{self.rnd.choice(['COMMIT', 'ROLLBACK'])} PREPARED '{gid}'")
