@@ -33,8 +33,8 @@ sql(q{
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION tell();
-	SELECT create_feature_view('spend', 'SELECT customer, count(*) AS n, sum(total) AS total FROM orders GROUP BY customer',
-		offline => true);
+	SELECT create_feature_view('spend', 'SELECT customer, count(*) AS n, sum(total) AS total
+		FROM orders GROUP BY customer', offline => true);
 	SELECT sync();
 	SELECT pg_create_logical_replication_slot('order_of_commits', 'test_decoding')});
 
@@ -59,7 +59,8 @@ COMMIT;
 \endif
 });
 my $bench = IPC::Run::start(
-	[ 'pgbench', '-n', '-c', '4', '-t', '500', '--max-tries=1000', '--random-seed=7', '-f', $script, $node->connstr('postgres') ],
+	[ 'pgbench', '-n', '-c', '4', '-t', '500', '--max-tries=1000', '--random-seed=7', '-f', $script,
+	  $node->connstr('postgres') ],
 	'>', \my $said, '2>', \my $complaint);
 eventually('rows are recorded', sub { sql('SELECT count(*) FROM spend_history') > 200 });
 sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'feature_engine pusher'});
@@ -70,7 +71,8 @@ sql(q{SELECT sync('90 s', history => true)});
 sql(q{
 	CREATE TABLE commits AS
 	SELECT lsn, xid, pg_xact_commit_timestamp(xid) AS at
-	FROM   pg_logical_slot_get_changes('order_of_commits', NULL, NULL, 'skip-empty-xacts', '1') WHERE data LIKE 'COMMIT%';
+	FROM   pg_logical_slot_get_changes('order_of_commits', NULL, NULL, 'skip-empty-xacts', '1')
+	WHERE  data LIKE 'COMMIT%';
 	CREATE TABLE changes AS
 	SELECT customer, lsn, at, sum(n) AS n, sum(total) AS total FROM truth JOIN commits USING (xid) GROUP BY 1, 2, 3;
 	CREATE TABLE was AS
@@ -87,11 +89,12 @@ is(sql(q{SELECT count(*), min(h::text) FROM spend_history h JOIN was w
 	ON w.customer = h.customer AND w.lsn <= h.lsn AND (w.until IS NULL OR w.until > h.lsn)
 	WHERE w.at > h.event_timestamp OR h.created > h.event_timestamp}),
 	'0|', 'no row is dated before the commit of what it knows');
-is(sql(q{SELECT count(*), min(h::text) FROM (SELECT *, lag(lsn) OVER v AS l0, lag(n) OVER v AS n0, lag(total) OVER v AS t0,
-		lag(is_deleted) OVER v AS d0 FROM spend_history WINDOW v AS (PARTITION BY customer ORDER BY event_timestamp)) h
+is(sql(q{SELECT count(*), min(h::text) FROM (SELECT *, lag(lsn) OVER v AS l0, lag(n) OVER v AS n0,
+		lag(total) OVER v AS t0, lag(is_deleted) OVER v AS d0 FROM spend_history WINDOW v AS (PARTITION BY customer ORDER BY event_timestamp)) h
 	WHERE is_deleted AND d0 OR lsn < l0 OR (n, total, lsn) IS NOT DISTINCT FROM (n0, t0, l0)}),
 	'0|', 'no row is there twice, and positions ascend with time');
-is(sql(q{SELECT count(*) FROM (SELECT DISTINCT ON (customer) customer, n, total FROM was ORDER BY customer, lsn DESC) w
+is(sql(q{SELECT count(*)
+	FROM (SELECT DISTINCT ON (customer) customer, n, total FROM was ORDER BY customer, lsn DESC) w
 	FULL JOIN (SELECT DISTINCT ON (customer) * FROM spend_history ORDER BY customer, event_timestamp DESC) h
 	USING (customer)
 	WHERE (h.n, h.total) IS DISTINCT FROM (NULLIF(w.n, 0)::int8, CASE WHEN w.n <> 0 THEN w.total END)}),
