@@ -90,7 +90,8 @@ is(sql(q{SELECT count(*), min(h::text) FROM spend_history h JOIN was w
 	WHERE w.at > h.event_timestamp OR h.created > h.event_timestamp}),
 	'0|', 'no row is dated before the commit of what it knows');
 is(sql(q{SELECT count(*), min(h::text) FROM (SELECT *, lag(lsn) OVER v AS l0, lag(n) OVER v AS n0,
-		lag(total) OVER v AS t0, lag(is_deleted) OVER v AS d0 FROM spend_history WINDOW v AS (PARTITION BY customer ORDER BY event_timestamp)) h
+		lag(total) OVER v AS t0, lag(is_deleted) OVER v AS d0
+	FROM spend_history WINDOW v AS (PARTITION BY customer ORDER BY event_timestamp)) h
 	WHERE is_deleted AND d0 OR lsn < l0 OR (n, total, lsn) IS NOT DISTINCT FROM (n0, t0, l0)}),
 	'0|', 'no row is there twice, and positions ascend with time');
 is(sql(q{SELECT count(*)
