@@ -168,7 +168,10 @@ put_column(char *to, const PackedColumn *column, Datum value)
 
 	if (column->byval)
 	{
-		store_att_byval(to, value, column->len);
+		Datum		aligned = 0;	/* to may be anywhere */
+
+		store_att_byval(&aligned, value, column->len);
+		memcpy(to, &aligned, len);
 		return to + len;
 	}
 	if (column->len == -1)
