@@ -170,7 +170,11 @@ UPDATE goods SET cost = cost + 1, note = upper(note) WHERE id % 2 = 0;
 SELECT v.name, c.* FROM feature_views v, check_feature_view(v.name) c;
 SELECT sum(n), sum(total), sum(twice) FROM sums;
 -- what a view needs stays
-ALTER TABLE goods ALTER cost TYPE numeric;
+DO $$ BEGIN
+    ALTER TABLE goods ALTER cost TYPE numeric;
+EXCEPTION WHEN feature_not_supported OR syntax_error THEN
+    RAISE NOTICE 'refused'; -- which of the two is named, the view or the generated column, depends on the order in pg_depend
+END $$;
 ALTER TABLE goods DROP COLUMN note;
 ALTER TABLE goods ALTER doubled DROP EXPRESSION;
 UPDATE goods SET doubled = 0 WHERE id = 601;
