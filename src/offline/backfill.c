@@ -15,6 +15,8 @@
  *
  * Locks: one backfill of a view at a time; at the end the catalogue of views, as definition
  * commands do; else those of the statements.
+ *
+ * The file is long because each statement stands beside the step that runs it.
  */
 #include "postgres.h"
 

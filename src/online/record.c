@@ -409,7 +409,8 @@ look_safely(FePusher *p, FePushView *view)
 			view->live = false;
 	}
 	PG_END_TRY();
-	offer_vanished(p, view, vanished, n);
+	if (n > 0)
+		offer_vanished(p, view, vanished, n);
 	MemoryContextSwitchTo(cxt);
 	MemoryContextReset(p->slice_cxt);
 }
